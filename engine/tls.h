@@ -1,0 +1,73 @@
+/*
+ * TLS 1.3, mutual, over our own buffers. One tls_shard per shard (its own OSSL_LIB_CTX and one
+ * SSL_CTX per role) and one tls per connection; both belong to the shard's thread.
+ *
+ * Cipher text goes in through tls_input (a borrowed slice) and comes out appended to a chain.
+ * Nothing here touches a socket or blocks.
+ */
+#ifndef PEERHUB_ENGINE_TLS_H
+#define PEERHUB_ENGINE_TLS_H
+
+#include "engine/chain.h"
+#include "peerhub.h"
+
+#include <sys/types.h>
+
+#define TLS_HANDSHAKE_BYTES_MAX \
+	(96u * 1024u) /* input of one handshake: 25 certificates of 2 KiB fit */
+#define TLS_CERTIFICATE_BYTES_MAX (16u * 1024u) /* one certificate, DER */
+#define TLS_RECORD_BYTES_MAX 16384u /* RFC 8446 section 5.1, plain text */
+
+/* Called from inside tls_handshake on the owning thread; `context` is the one given to tls_open. */
+struct tls_events {
+	/* Server: the ClientHello's name ("" if none). 0 and one reference in *credentials, or < 0. */
+	int (*on_hello)(void *context, const char *sni, struct ph_credentials **credentials);
+	/* The peer's chain, within the limits (count, size, key kinds). 0 = trusted, < 0 = refused. */
+	int (*on_verify)(void *context, const struct ph_chain *chain);
+};
+
+enum tls_role {
+	TLS_CLIENT,
+	TLS_SERVER,
+};
+
+struct tls_shard;
+struct tls;
+
+/* 0, -ENOMEM, -EIO (the library would not start; text on stderr is the caller's to write). */
+int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **shard);
+void tls_shard_destroy(struct tls_shard *shard); /* after the last tls of it; NULL allowed */
+
+/* credentials and sni: client only (server: from on_hello). 0, -ENOMEM, -EINVAL (credentials). */
+int tls_open(struct tls_shard *shard, enum tls_role role, struct ph_credentials *credentials,
+	const char *sni, void *context, struct tls **tls);
+void tls_destroy(struct tls *tls); /* NULL allowed */
+
+/* Give the next received bytes, borrowed until the next tls_input or tls_input_drop. The previous
+ * slice must have been used up (tls_input_left == 0). */
+void tls_input(struct tls *tls, const uint8_t *data, size_t bytes);
+size_t tls_input_left(const struct tls *tls);
+
+#define TLS_AGAIN (-EAGAIN) /* wants more input; the slice is used up */
+#define TLS_CLOSED (-EPIPE) /* the peer's close_notify has come */
+#define TLS_FAILED (-EPROTO) /* fatal; an alert may have been appended to out */
+#define TLS_NO_MEMORY (-ENOMEM)
+
+/* One step: 0 = done, TLS_AGAIN, TLS_FAILED, TLS_NO_MEMORY. Output (flights, alerts) goes to out. */
+int tls_handshake(struct tls *tls, struct chain *out);
+int tls_verify_refused(const struct tls *tls); /* the failure was on_verify's or on_hello's word */
+
+/* Plain text into data: > 0 bytes, TLS_AGAIN, TLS_CLOSED, TLS_FAILED, TLS_NO_MEMORY. Post-handshake
+ * messages (KeyUpdate) are answered into out. */
+ssize_t tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out);
+/* Encrypt all of data as records behind out: 0, TLS_FAILED, TLS_NO_MEMORY (the connection can then
+ * only be aborted: part of the data may be in out). */
+int tls_write(struct tls *tls, const uint8_t *data, size_t bytes, struct chain *out);
+/* Append close_notify: 0, TLS_NO_MEMORY, TLS_FAILED. */
+int tls_goodbye(struct tls *tls, struct chain *out);
+
+/* One line on the last failure, with NUL, for receipts: "certificate verify failed". */
+void tls_failure_text(const struct tls *tls, char *text, size_t bytes);
+size_t tls_bytes_estimate(const struct tls *tls); /* user memory held, for stats */
+
+#endif
