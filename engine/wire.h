@@ -101,7 +101,9 @@ int wire_disconnect_parse(
 int wire_notice_parse(const uint8_t *message, size_t bytes, struct wire_notice *out);
 int wire_pt2pt_parse(const uint8_t *message, size_t bytes, struct wire_pt2pt *out);
 
-/* All: bytes written, or -ENOSPC (capacity), -EINVAL (a name too long, too many addresses). */
+/* All: bytes written, or -ENOSPC (capacity), -EINVAL (a field that the parser would refuse: a name
+ * too long, empty or not UTF-8, too many addresses, a code out of range). A notice's text is the
+ * application's: it is cut before its first byte that is not UTF-8. */
 ssize_t wire_auth_info_write(uint8_t *out, size_t capacity, const struct wire_auth_info *message);
 ssize_t wire_connect_write(uint8_t *out, size_t capacity, const struct wire_connect *message);
 ssize_t wire_welcome_write(uint8_t *out, size_t capacity, const struct wire_welcome *message);
