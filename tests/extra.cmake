@@ -1,0 +1,42 @@
+# Tests that are no cmocka program of one noun: headers as a user compiles them, the programs, the
+# models, the installed tree, the kept corpora of the fuzz targets.
+include(${CMAKE_CURRENT_SOURCE_DIR}/headers.cmake OPTIONAL)
+include(${CMAKE_CURRENT_SOURCE_DIR}/hub.cmake OPTIONAL)
+
+# Shell tests get the build directory as their argument and in PEERHUB_BUILD_DIR.
+function(peerhub_shell_test name script)
+	add_test(NAME ${name} COMMAND bash ${script} ${CMAKE_BINARY_DIR})
+	set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300
+		ENVIRONMENT "PEERHUB_BUILD_DIR=${CMAKE_BINARY_DIR}")
+endfunction()
+
+file(GLOB HUB_SCRIPTS CONFIGURE_DEPENDS hub/*_test.sh)
+foreach(script ${HUB_SCRIPTS})
+	get_filename_component(name ${script} NAME_WE)
+	if(NOT TEST hub_${name})
+		peerhub_shell_test(hub_${name} ${script})
+	endif()
+endforeach()
+
+# What does not depend on how the code was compiled runs in the plain build only.
+if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE)
+	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
+		peerhub_shell_test(models ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
+		set_tests_properties(models PROPERTIES TIMEOUT 600)
+	endif()
+	if(PEERHUB_PROGRAMS AND TARGET peerhub_api)
+		peerhub_shell_test(install ${CMAKE_CURRENT_SOURCE_DIR}/install_test.sh)
+	endif()
+endif()
+
+# Each fuzz target, linked with a loop over the kept inputs instead of libFuzzer.
+file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS fuzz/*_fuzz.c)
+foreach(source ${FUZZ_SOURCES})
+	get_filename_component(name ${source} NAME_WE)
+	string(REGEX REPLACE "_fuzz$" "" corpus ${name})
+	add_executable(corpus_${corpus} ${source} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/replay.c)
+	peerhub_link(corpus_${corpus} peerhub_api peerhub_engine peerhub_seam)
+	add_test(NAME corpus_${corpus}
+		COMMAND corpus_${corpus} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${corpus})
+	set_tests_properties(corpus_${corpus} PROPERTIES TIMEOUT 120)
+endforeach()

@@ -1,0 +1,30 @@
+# libFuzzer targets: fuzz_<name> from tests/fuzz/<name>_fuzz.c, run for PEERHUB_FUZZ_SECONDS on the
+# kept corpus. What a run finds new goes to the build directory; what is worth keeping is copied to
+# tests/fuzz/corpus/<name>/ by hand.
+set(PEERHUB_FUZZ_SECONDS 15 CACHE STRING "How long a test run fuzzes each target")
+file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
+foreach(source ${FUZZ_SOURCES})
+	get_filename_component(name ${source} NAME_WE)
+	string(REGEX REPLACE "_fuzz$" "" name ${name})
+	add_executable(fuzz_${name} ${source})
+	target_link_libraries(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+	set(parts)
+	foreach(part peerhub_api peerhub_engine peerhub_seam)
+		if(TARGET ${part})
+			list(APPEND parts ${part})
+		endif()
+	endforeach()
+	list(JOIN parts "," parts)
+	target_link_libraries(fuzz_${name} PRIVATE "$<LINK_GROUP:RESCAN,${parts}>")
+	set(found ${CMAKE_BINARY_DIR}/corpus/${name})
+	file(MAKE_DIRECTORY ${found})
+	set(kept ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
+	if(NOT EXISTS ${kept})
+		set(kept)
+	endif()
+	add_test(NAME fuzz_${name} COMMAND fuzz_${name} -max_total_time=${PEERHUB_FUZZ_SECONDS}
+		-timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+		-artifact_prefix=${CMAKE_BINARY_DIR}/fuzz_${name}- ${found} ${kept})
+	math(EXPR limit "${PEERHUB_FUZZ_SECONDS} + 120")
+	set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT ${limit})
+endforeach()
