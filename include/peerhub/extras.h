@@ -1,0 +1,73 @@
+/*
+ * extras.h: what peerhub adds to p2p.h on Linux. Nothing here exists on Windows, and nothing of
+ * p2p.h needs it. Any thread, C linkage, same rules as p2p.h.
+ */
+#ifndef PEERHUB_EXTRAS_H
+#define PEERHUB_EXTRAS_H
+
+#include "p2p.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ph_hub;
+
+/* Payload of one PeerGroupSendData: 64 MiB, above the 60 MB record limit of the protocol. */
+#define PEERHUB_MESSAGE_BYTES_MAX (64u << 20)
+
+/*
+ * Choose the directory of the store for this process.
+ *
+ * directory  UTF-8, made (0700) when missing; NULL: back to PEERHUB_HOME, then
+ *            $XDG_DATA_HOME/peerhub, then /var/lib/peerhub for root
+ * Returns  S_OK
+ *          E_INVALIDARG         empty, or longer than a path may be
+ *          E_OUTOFMEMORY
+ *          PEER_E_GROUP_IN_USE  a group of the present store is open
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetHome(const char *directory);
+
+/*
+ * Choose where Connect and ConnectByAddress listen, instead of PEERHUB_LISTEN.
+ *
+ * host_port  numeric "host:port", "[::1]:0"; port 0: any free one. NULL: back to the environment.
+ *            Counts for groups that go online afterwards.
+ * Returns  S_OK; E_INVALIDARG (not such an address); E_OUTOFMEMORY
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetListen(const char *host_port);
+
+/*
+ * The native hub behind a group and the tag of its connections, to use peerhub.h beside p2p.h.
+ * Borrowed: valid until the group is closed. Connection ids are the same in both interfaces.
+ *
+ * Returns  S_OK; PEER_E_NOT_INITIALIZED; PEER_E_INVALID_GROUP
+ *          E_INVALIDARG  hub or tag NULL
+ */
+PEERHUB_P2P_API HRESULT PeerhubGroupNative(HGROUP hGroup, struct ph_hub **hub, uint64_t *tag);
+
+/*
+ * The descriptor behind an event object, for poll, epoll or io_uring: readable while the event is
+ * signalled. It belongs to the event and ends with it; do not close, read or write it. Take the
+ * signal of an auto-reset event with WaitForSingleObject(event, 0).
+ *
+ * Returns  S_OK
+ *          E_HANDLE      not an event object
+ *          E_INVALIDARG  fd NULL
+ */
+PEERHUB_P2P_API HRESULT PeerhubEventDescriptor(HANDLE event, int *fd);
+
+/*
+ * A line of UTF-8 about the last p2p call of this thread that failed: which argument, file or peer,
+ * and why. "" when nothing more is known. Valid until this thread's next call of the library.
+ */
+PEERHUB_P2P_API const char *PeerhubLastErrorText(void);
+
+/* The symbolic name of a result, "PEER_E_INVALID_GROUP"; "unknown" for a number of none of ours.
+ * Static text. */
+PEERHUB_P2P_API const char *PeerhubResultName(HRESULT result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
