@@ -1,0 +1,108 @@
+/*
+ * Certificates: the three kinds of the Grouping protocol with modern algorithms, made and read.
+ *
+ *   IDC  an identity: self-signed, names the identity
+ *   GRC  a group's root: self-signed by the group's key, names the group
+ *   GMC  a membership: binds an identity's key to a group with a role, signed by the group's key
+ *        or by an issuing member's identity key
+ *
+ * X.509 v3, ECDSA P-256 with SHA-256 made, Ed25519 read as well, 16-byte serial, CN = the
+ * authority (40 characters). Peer names are otherNames of the alternative names, friendly names an
+ * extension of ours. Reading is strict and does no public-key work. Pure functions, any thread.
+ */
+#ifndef PEERHUB_API_CERTIFICATE_H
+#define PEERHUB_API_CERTIFICATE_H
+
+#include "api/peer_name.h"
+
+#include <openssl/x509.h>
+
+/* Friendly names, comments, cloud names: 255 UTF-16 units, at most 3 bytes each, and NUL. */
+#define PEER_TEXT_UNITS_MAX 255u
+#define PEER_TEXT_BYTES 768u
+#define CERTIFICATE_SERIAL_BYTES 16u
+#define CERTIFICATE_SPKI_BYTES_MAX 128u /* P-256 is 91, Ed25519 44 */
+#define CERTIFICATE_DER_BYTES_MAX 16384u
+#define CERTIFICATE_LIFETIME_MAX_S (1000ll * 31556952ll) /* "infinite": 1000 years */
+#define CERTIFICATE_BACKDATE_S 300 /* notBefore of what we issue: clocks differ a little */
+
+enum certificate_kind {
+	CERTIFICATE_GMC = 1, /* values of the type extension */
+	CERTIFICATE_GRC = 2,
+	CERTIFICATE_IDC = 3,
+};
+
+/* Ordered: a higher role may do all that a lower one may. */
+enum peer_role {
+	ROLE_NONE = 0,
+	ROLE_MEMBER = 1, /* issues nothing */
+	ROLE_INVITING_MEMBER = 2, /* issues inviting members and members */
+	ROLE_ADMIN = 3, /* issues all three */
+	ROLE_GROUP = 4, /* the group's own key (GRC): issues all three */
+};
+/* May a holder of `issuer` issue a certificate with `role`? */
+bool role_may_issue(enum peer_role issuer, enum peer_role role);
+const char *role_name(enum peer_role role); /* "member", …; static text */
+
+/* What a certificate says, copied out of it. */
+struct certificate_info {
+	enum certificate_kind kind;
+	char name[PH_NAME_BYTES_MAX]; /* subject: identity, or the group (GRC) */
+	char issuer[PH_NAME_BYTES_MAX]; /* GMC: member or group that issued it; else "" */
+	char group[PH_NAME_BYTES_MAX]; /* GRC, GMC; else "" */
+	char friendly_name[PEER_TEXT_BYTES]; /* of the subject; "" when absent */
+	char authority[PEER_AUTHORITY_BYTES]; /* computed from the certificate's own key */
+	char issuer_authority[PEER_AUTHORITY_BYTES]; /* authority key id (GMC); else "" */
+	enum peer_role role; /* GMC: highest role; GRC: ROLE_GROUP */
+	bool has_classifiers; /* GMC: its classifier list is not empty (a participant) */
+	int64_t valid_from_s, valid_to_s; /* seconds since 1970, inclusive */
+	uint8_t serial[CERTIFICATE_SERIAL_BYTES];
+	uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX]; /* DER SubjectPublicKeyInfo */
+	size_t spki_bytes;
+};
+
+/* Why a certificate, chain or text was refused; shorter than a receipt's text. */
+#define REFUSAL_BYTES 128u
+
+/* Read one certificate strictly. 0; -EINVAL (refusal says what is wrong); -ENOMEM. */
+int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REFUSAL_BYTES]);
+/* Is it signed by that certificate's key? Costs one public-key operation. */
+bool certificate_is_signed_by(X509 *x509, X509 *issuer);
+/* DER to X509; NULL when it is not exactly one certificate or too large. Free with X509_free. */
+X509 *certificate_from_der(const uint8_t *der, size_t der_bytes);
+/* X509 to DER (malloc); 0 or -ENOMEM. */
+int certificate_to_der(X509 *x509, uint8_t **der, size_t *der_bytes);
+
+/* What to issue. */
+struct certificate_request {
+	enum certificate_kind kind;
+	const char *name;
+	const char *friendly_name; /* NULL or "" = none */
+	const char *group; /* GRC, GMC */
+	const char *issuer; /* GMC */
+	enum peer_role role; /* GMC */
+	int64_t valid_from_s, valid_to_s;
+	const uint8_t *spki; /* subject's key, DER */
+	size_t spki_bytes;
+};
+/* Make and sign a certificate with `signer` (P-256 or Ed25519; its own key for IDC and GRC).
+ * 0, -EINVAL (names or key do not fit the rules), -ENOMEM. */
+int certificate_issue(const struct certificate_request *request, EVP_PKEY *signer, X509 **x509);
+
+/* Keys. */
+EVP_PKEY *key_create(void); /* P-256; NULL = no memory or no randomness */
+/* PKCS #8 PrivateKeyInfo, malloc'd; free with key_der_free. 0 or -ENOMEM. */
+int key_to_der(EVP_PKEY *key, uint8_t **der, size_t *der_bytes);
+void key_der_free(uint8_t *der, size_t der_bytes); /* wipes; NULL allowed */
+EVP_PKEY *key_from_der(const uint8_t *der, size_t der_bytes); /* P-256 or Ed25519, else NULL */
+/* SubjectPublicKeyInfo; 0, -EINVAL (kind or size). */
+int key_spki(EVP_PKEY *key, uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX], size_t *spki_bytes);
+
+/* PKCS #7 SignedData with certificates only, root first (wire.md section 6). */
+int pkcs7_pack(X509 *const *leaf_first, uint32_t count, uint8_t **der, size_t *der_bytes);
+/* Certificates of a SignedData, turned to leaf first. count_max entries; *count written.
+ * 0, -EINVAL, -E2BIG (more than count_max), -ENOMEM. */
+int pkcs7_unpack(const uint8_t *der, size_t der_bytes, X509 **leaf_first, uint32_t count_max,
+	uint32_t *count);
+
+#endif
