@@ -53,3 +53,10 @@ foreach(document README.md LICENSE CHANGELOG.md)
 	endif()
 endforeach()
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+
+# An outside program on the installed tree; also in the build without tests, for the library alone.
+if(TARGET peerhub_api AND NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE)
+	add_test(NAME install
+		COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tests/install_test.sh ${CMAKE_BINARY_DIR})
+	set_tests_properties(install PROPERTIES TIMEOUT 300)
+endif()

@@ -270,22 +270,19 @@ struct ph_hub;
 typedef uint8_t ph_type[16]; /* message type: a GUID in big-endian field order */
 
 struct ph_stats {
-#define PH_COUNTERS(X)                                                                             \
-	X(accepted)                                                                                \
-	X(dialled) X(opened) X(closed) X(failed) X(refused_by_us) X(refused_by_peer) X(            \
-		handshakes_done) X(handshakes_failed) X(handshakes_timed_out) X(verify_refused)    \
-		X(hello_refused) X(closes_local) X(closes_remote) X(aborts_local) X(               \
-			closes_deadline) X(messages_sent) X(messages_received) X(bytes_sent)       \
-			X(bytes_received) X(sends_would_block) X(notices_skipped) X(pings_sent) X( \
-				pings_received) X(protocol_errors) X(transport_errors)             \
-				X(receive_starved) X(receive_rearmed) X(completions) X(            \
-					completions_stale) X(cq_overflows) X(sq_full)              \
-					X(cancel_none) X(cancel_already) X(mail_posted) X(         \
-						mail_handled) X(wakes) X(enters) X(turns)          \
-						X(accept_paused) X(accept_errors) X(slots_retired) \
-							X(reads_paused) X(no_memory)               \
-								X(loop_ns_max) X(callback_retries) \
-									X(close_resubmits)
+/* clang-format off */
+#define PH_COUNTERS(X) \
+	X(accepted) X(dialled) X(opened) X(closed) X(failed) X(refused_by_us) \
+	X(refused_by_peer) X(handshakes_done) X(handshakes_failed) X(handshakes_timed_out) \
+	X(verify_refused) X(hello_refused) X(closes_local) X(closes_remote) X(aborts_local) \
+	X(closes_deadline) X(messages_sent) X(messages_received) X(bytes_sent) \
+	X(bytes_received) X(sends_would_block) X(notices_skipped) X(pings_sent) \
+	X(pings_received) X(protocol_errors) X(transport_errors) X(receive_starved) \
+	X(receive_rearmed) X(completions) X(completions_stale) X(cq_overflows) X(sq_full) \
+	X(cancel_none) X(cancel_already) X(mail_posted) X(mail_handled) X(wakes) X(enters) \
+	X(turns) X(accept_paused) X(accept_errors) X(slots_retired) X(reads_paused) \
+	X(no_memory) X(loop_ns_max) X(callback_retries) X(close_resubmits)
+/* clang-format on */
 #define PH_COUNTER_FIELD(name) uint64_t name;
 	PH_COUNTERS(PH_COUNTER_FIELD)
 #undef PH_COUNTER_FIELD

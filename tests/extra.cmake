@@ -24,9 +24,6 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE)
 		peerhub_shell_test(models ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
 		set_tests_properties(models PROPERTIES TIMEOUT 600)
 	endif()
-	if(PEERHUB_PROGRAMS AND TARGET peerhub_api)
-		peerhub_shell_test(install ${CMAKE_CURRENT_SOURCE_DIR}/install_test.sh)
-	endif()
 endif()
 
 # Each fuzz target, linked with a loop over the kept inputs instead of libFuzzer.
