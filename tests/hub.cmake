@@ -1,0 +1,25 @@
+# Tests of the program peerhub: its codecs alone, and the program itself from a shell.
+function(peerhub_hub_test name)
+	add_executable(hub_${name} hub/${name}.c ${ARGN})
+	target_include_directories(hub_${name} PRIVATE ${PROJECT_SOURCE_DIR})
+	target_link_libraries(hub_${name} PRIVATE peerhub_flags PkgConfig::CMOCKA)
+	add_test(NAME hub_${name} COMMAND hub_${name})
+	set_tests_properties(hub_${name} PROPERTIES TIMEOUT 120)
+endfunction()
+peerhub_hub_test(relay_test ${PROJECT_SOURCE_DIR}/hub/relay.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+peerhub_hub_test(transfer_test ${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+
+if(TARGET peerhub-cli)
+	add_test(NAME hub_cli_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/cli_test.sh
+		$<TARGET_FILE:peerhub-cli>)
+	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+endif()
+
+if(PEERHUB_FUZZ)
+	add_executable(relay_fuzz fuzz/relay_fuzz.c ${PROJECT_SOURCE_DIR}/hub/relay.c
+		${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+	target_include_directories(relay_fuzz PRIVATE ${PROJECT_SOURCE_DIR})
+	target_compile_options(relay_fuzz PRIVATE -fsanitize=fuzzer)
+	target_link_options(relay_fuzz PRIVATE -fsanitize=fuzzer)
+	target_link_libraries(relay_fuzz PRIVATE peerhub_flags)
+endif()
