@@ -25,15 +25,3 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE)
 		set_tests_properties(models PROPERTIES TIMEOUT 600)
 	endif()
 endif()
-
-# Each fuzz target, linked with a loop over the kept inputs instead of libFuzzer.
-file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS fuzz/*_fuzz.c)
-foreach(source ${FUZZ_SOURCES})
-	get_filename_component(name ${source} NAME_WE)
-	string(REGEX REPLACE "_fuzz$" "" corpus ${name})
-	add_executable(corpus_${corpus} ${source} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/replay.c)
-	peerhub_link(corpus_${corpus} peerhub_api peerhub_engine peerhub_seam)
-	add_test(NAME corpus_${corpus}
-		COMMAND corpus_${corpus} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${corpus})
-	set_tests_properties(corpus_${corpus} PROPERTIES TIMEOUT 120)
-endforeach()

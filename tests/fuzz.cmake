@@ -1,24 +1,30 @@
-# libFuzzer targets: fuzz_<name> from tests/fuzz/<name>_fuzz.c, run for PEERHUB_FUZZ_SECONDS on the
-# kept corpus. What a run finds new goes to the build directory; what is worth keeping is copied to
-# tests/fuzz/corpus/<name>/ by hand.
+# The parsers of outside bytes: tests/fuzz/<name>_fuzz.c with kept inputs in tests/fuzz/corpus/<name>/.
+# With PEERHUB_FUZZ each is a libFuzzer program fuzz_<name>, run for PEERHUB_FUZZ_SECONDS; what it
+# finds new goes to the build directory, and what is worth keeping is copied to the corpus by hand.
+# In all other builds it is corpus_<name>, which runs every kept input once (tests/fuzz/replay.c).
 set(PEERHUB_FUZZ_SECONDS 15 CACHE STRING "How long a test run fuzzes each target")
-file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
-foreach(source ${FUZZ_SOURCES})
-	get_filename_component(name ${source} NAME_WE)
-	string(REGEX REPLACE "_fuzz$" "" name ${name})
-	add_executable(fuzz_${name} ${source})
-	target_link_libraries(fuzz_${name} PRIVATE -fsanitize=fuzzer)
-	set(parts)
-	foreach(part peerhub_api peerhub_engine peerhub_seam)
-		if(TARGET ${part})
-			list(APPEND parts ${part})
-		endif()
+
+# What a target needs beside the library.
+set(FUZZ_SOURCES_relay hub/relay.c hub/transfer.c hub/text.c)
+
+function(peerhub_fuzz name)
+	set(kept ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
+	set(sources ${PROJECT_SOURCE_DIR}/tests/fuzz/${name}_fuzz.c)
+	foreach(source ${FUZZ_SOURCES_${name}})
+		list(APPEND sources ${PROJECT_SOURCE_DIR}/${source})
 	endforeach()
-	list(JOIN parts "," parts)
-	target_link_libraries(fuzz_${name} PRIVATE "$<LINK_GROUP:RESCAN,${parts}>")
+	if(NOT PEERHUB_FUZZ)
+		add_executable(corpus_${name} ${sources} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c)
+		peerhub_link(corpus_${name} peerhub_api peerhub_engine peerhub_seam)
+		add_test(NAME corpus_${name} COMMAND corpus_${name} ${kept})
+		set_tests_properties(corpus_${name} PROPERTIES TIMEOUT 120)
+		return()
+	endif()
+	add_executable(fuzz_${name} ${sources})
+	target_link_libraries(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+	peerhub_link(fuzz_${name} peerhub_api peerhub_engine peerhub_seam)
 	set(found ${CMAKE_BINARY_DIR}/corpus/${name})
 	file(MAKE_DIRECTORY ${found})
-	set(kept ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
 	if(NOT EXISTS ${kept})
 		set(kept)
 	endif()
@@ -27,4 +33,11 @@ foreach(source ${FUZZ_SOURCES})
 		-artifact_prefix=${CMAKE_BINARY_DIR}/fuzz_${name}- ${found} ${kept})
 	math(EXPR limit "${PEERHUB_FUZZ_SECONDS} + 120")
 	set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT ${limit})
+endfunction()
+
+file(GLOB FUZZ_FILES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+foreach(file ${FUZZ_FILES})
+	get_filename_component(name ${file} NAME_WE)
+	string(REGEX REPLACE "_fuzz$" "" name ${name})
+	peerhub_fuzz(${name})
 endforeach()
