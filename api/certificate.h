@@ -13,6 +13,7 @@
 #ifndef PEERHUB_API_CERTIFICATE_H
 #define PEERHUB_API_CERTIFICATE_H
 
+#include "api/key.h"
 #include "api/peer_name.h"
 
 #include <openssl/x509.h>
@@ -21,7 +22,6 @@
 #define PEER_TEXT_UNITS_MAX 255u
 #define PEER_TEXT_BYTES 768u
 #define CERTIFICATE_SERIAL_BYTES 16u
-#define CERTIFICATE_SPKI_BYTES_MAX 128u /* P-256 is 91, Ed25519 44 */
 #define CERTIFICATE_DER_BYTES_MAX 16384u
 #define CERTIFICATE_LIFETIME_MAX_S (1000ll * 31556952ll) /* "infinite": 1000 years */
 #define CERTIFICATE_BACKDATE_S 300 /* notBefore of what we issue: clocks differ a little */
@@ -57,7 +57,7 @@ struct certificate_info {
 	bool has_classifiers; /* GMC: its classifier list is not empty (a participant) */
 	int64_t valid_from_s, valid_to_s; /* seconds since 1970, inclusive */
 	uint8_t serial[CERTIFICATE_SERIAL_BYTES];
-	uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX]; /* DER SubjectPublicKeyInfo */
+	uint8_t spki[KEY_SPKI_BYTES_MAX]; /* DER SubjectPublicKeyInfo */
 	size_t spki_bytes;
 };
 
@@ -88,21 +88,5 @@ struct certificate_request {
 /* Make and sign a certificate with `signer` (P-256 or Ed25519; its own key for IDC and GRC).
  * 0, -EINVAL (names or key do not fit the rules), -ENOMEM. */
 int certificate_issue(const struct certificate_request *request, EVP_PKEY *signer, X509 **x509);
-
-/* Keys. */
-EVP_PKEY *key_create(void); /* P-256; NULL = no memory or no randomness */
-/* PKCS #8 PrivateKeyInfo, malloc'd; free with key_der_free. 0 or -ENOMEM. */
-int key_to_der(EVP_PKEY *key, uint8_t **der, size_t *der_bytes);
-void key_der_free(uint8_t *der, size_t der_bytes); /* wipes; NULL allowed */
-EVP_PKEY *key_from_der(const uint8_t *der, size_t der_bytes); /* P-256 or Ed25519, else NULL */
-/* SubjectPublicKeyInfo; 0, -EINVAL (kind or size). */
-int key_spki(EVP_PKEY *key, uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX], size_t *spki_bytes);
-
-/* PKCS #7 SignedData with certificates only, root first (wire.md section 6). */
-int pkcs7_pack(X509 *const *leaf_first, uint32_t count, uint8_t **der, size_t *der_bytes);
-/* Certificates of a SignedData, turned to leaf first. count_max entries; *count written.
- * 0, -EINVAL, -E2BIG (more than count_max), -ENOMEM. */
-int pkcs7_unpack(const uint8_t *der, size_t der_bytes, X509 **leaf_first, uint32_t count_max,
-	uint32_t *count);
 
 #endif

@@ -177,7 +177,7 @@ struct issue_request {
 HRESULT credential_issue(const struct issue_request *request, PWSTR *xml);
 
 /* SubjectPublicKeyInfo DER of a CERT_PUBLIC_KEY_INFO. E_INVALIDARG. */
-HRESULT spki_from_key_info(const CERT_PUBLIC_KEY_INFO *key_info,
-	uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX], size_t *spki_bytes);
+HRESULT spki_from_key_info(
+	const CERT_PUBLIC_KEY_INFO *key_info, uint8_t spki[KEY_SPKI_BYTES_MAX], size_t *spki_bytes);
 
 #endif

@@ -19,6 +19,10 @@
 #define PEER_CLASSIFIER_UNITS_MAX 149u
 #define PEER_SNI_BYTES 96u /* 40 + 1 + 40 + ".p2p" + NUL, rounded up */
 
+/* SHA-256, straight: no provider look-up and so no lock that all shards would meet at. */
+#define PEER_DIGEST_BYTES 32u
+void peer_digest(const void *data, size_t bytes, uint8_t digest[PEER_DIGEST_BYTES]);
+
 /* UTF-16 units of well-formed UTF-8 text; -1 when it is not well-formed. */
 int64_t peer_text_units(const char *text);
 /* Well-formed UTF-8 of at most units_max UTF-16 units. */

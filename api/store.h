@@ -112,7 +112,7 @@ struct store_issued {
 	char group[PH_NAME_BYTES_MAX];
 	char subject[PH_NAME_BYTES_MAX];
 	char friendly_name[PEER_TEXT_BYTES];
-	uint8_t spki[CERTIFICATE_SPKI_BYTES_MAX];
+	uint8_t spki[KEY_SPKI_BYTES_MAX];
 	size_t spki_bytes;
 	enum peer_role role;
 	int64_t valid_from_s, valid_to_s;

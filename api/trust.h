@@ -45,7 +45,8 @@ struct trust_request {
 enum trust_status {
 	TRUST_OK = 0,
 	TRUST_REFUSED = -1, /* a rule is broken: refusal names it */
-	TRUST_TIME = -2, /* everything else holds, but a link is expired or not yet valid */
+	TRUST_TIME = -2, /* names and roles hold, but a link is expired or not yet valid; signatures
+			  * were not looked at */
 	TRUST_NO_MEMORY = -3,
 };
 
@@ -53,7 +54,7 @@ enum trust_status {
  * Judge a chain, leaf first, root last.
  *
  * chain    count certificates, borrowed, 2..PH_CHAIN_MAX (a GMC and the GRC at least)
- * result   filled when TRUST_OK or TRUST_TIME; about 10 KiB, may be the caller's stack
+ * result   filled when TRUST_OK; about 10 KiB, may be the caller's stack
  * refusal  one line without peer-supplied text, "" when TRUST_OK
  */
 enum trust_status trust_verify(X509 *const *chain, uint32_t count,
