@@ -15,7 +15,7 @@
 /* Units before the NUL. */
 size_t text_units(PCWSTR wide);
 
-/* The same, but looks at no more than units_max units and then answers units_max + 1. */
+/* The same, but stops behind units_max + 1 units: that answer means "longer than units_max". */
 size_t text_units_bounded(PCWSTR wide, size_t units_max);
 
 /*
