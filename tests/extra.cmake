@@ -18,8 +18,9 @@ foreach(script ${HUB_SCRIPTS})
 	endif()
 endforeach()
 
-# What does not depend on how the code was compiled runs in the plain build only.
-if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE)
+# What does not depend on how the code was compiled runs in one build only.
+if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+	peerhub_shell_test(readme ${CMAKE_CURRENT_SOURCE_DIR}/readme_test.sh)
 	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
 		peerhub_shell_test(models ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
 		set_tests_properties(models PROPERTIES TIMEOUT 600)
