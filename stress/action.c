@@ -1,0 +1,319 @@
+/* Single operations of a spin; see action.h. */
+#include "action.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_IDS 16u
+#define LOOK_RECEIPTS 4u
+#define LOOK_VISITS_MAX 64u
+
+uint64_t action_pick(struct world *world, struct hand *hand)
+{
+	uint32_t seat = random_below(&hand->random, world->options.connections);
+	uint64_t serial;
+
+	if (random_permille(&hand->random, 500))
+		serial = atomic_load(&world->dialled[seat]);
+	else
+		serial = atomic_load(&world->accepted[seat]);
+	return serial == SEAT_RESERVED ? 0 : serial;
+}
+
+enum ph_how action_how(struct hand *hand)
+{
+	return random_permille(&hand->random, 350) ? PH_ABORT : PH_GRACEFUL;
+}
+
+/* ---- open ------------------------------------------------------------------------------ */
+
+/* Names as the peer protocol wants them; groups differ by the tag's place, not by the tag. */
+struct dial_names {
+	char sni[64];
+	char group[32];
+	char source[32];
+};
+
+static void dial_names_set(struct dial_names *names, uint32_t group)
+{
+	snprintf(names->sni, sizeof(names->sni), "any.g%u.p2p", group);
+	snprintf(names->group, sizeof(names->group), "g%u", group);
+	snprintf(names->source, sizeof(names->source), "spinner");
+}
+
+static bool tag_has_ended(struct world *world, uint32_t group, uint64_t tag)
+{
+	return atomic_load(&world->tags[group]) != tag || atomic_load(&world->is_ending);
+}
+
+/* Returns the serial, or 0 when there is no connection. */
+static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uint64_t tag)
+{
+	uint32_t from = random_below(&hand->random, world->options.hub_count);
+	uint32_t to = random_below(&hand->random, world->options.hub_count);
+	struct dial_names names;
+	struct ph_open_options options = {
+		.address = world->options.is_remote
+			? world->options.remote
+			: world->addresses[to][random_below(&hand->random, WORLD_LISTENERS)],
+		.kind = random_permille(&hand->random, 200) ? PH_KIND_NEIGHBOR : PH_KIND_DIRECT,
+		.framing = PH_FRAMING_MESSAGE,
+		.tls = world->options.tls,
+		.credentials = world->certs != NULL ? certs_credentials(world->certs) : NULL,
+		.tag = tag,
+	};
+	uint64_t serial, *id;
+	int status;
+
+	dial_names_set(&names, group);
+	options.sni = names.sni;
+	options.group = names.group;
+	options.source = names.source;
+	serial = audit_dial(world->audit, tag, &id);
+	if (serial == 0)
+		return 0;
+	options.node_id = serial;
+	options.user = (void *)(uintptr_t)serial;
+	status = ph_open(world->hubs[from], &options, id);
+	if (status == 0) {
+		audit_dial_done(world->audit, serial);
+		return serial;
+	}
+	audit_dial_failed(world->audit, serial);
+	if (status == -ESHUTDOWN && !tag_has_ended(world, group, tag))
+		audit_violation(world->audit, 0, "ph_open: -ESHUTDOWN, but its tag has not ended");
+	else if (status != -ESHUTDOWN && status != -EMFILE && status != -ENOMEM)
+		audit_violation(world->audit, 0, "ph_open answered %d", status);
+	return 0;
+}
+
+/* Take an empty seat, so that no other thread fills it too. */
+static bool seat_reserve(struct world *world, uint32_t seat)
+{
+	uint64_t serial = atomic_load(&world->dialled[seat]);
+	struct audit_ref ref;
+
+	if (serial == SEAT_RESERVED)
+		return false;
+	if (serial != 0 && audit_enter(world->audit, serial, &ref)) {
+		audit_leave(world->audit, &ref);
+		if (!ref.had_ended)
+			return false;
+	}
+	return atomic_compare_exchange_strong(&world->dialled[seat], &serial, SEAT_RESERVED);
+}
+
+void action_open(struct world *world, struct hand *hand)
+{
+	uint32_t seat = random_below(&hand->random, world->options.connections);
+	uint32_t group = random_below(&hand->random, WORLD_GROUPS);
+	uint64_t serial;
+
+	if (atomic_load(&world->is_ending) || !seat_reserve(world, seat))
+		return;
+	serial = dial(world, hand, group, atomic_load(&world->tags[group]));
+	atomic_store(&world->dialled[seat], serial);
+	if (serial != 0 && random_permille(&hand->random, 60))
+		action_close(world, hand, serial, action_how(hand));
+}
+
+void action_ended_group(struct world *world, struct hand *hand)
+{
+	uint64_t tag =
+		atomic_load(&world->ended_tags[random_below(&hand->random, WORLD_ENDED_TAGS)]);
+
+	if (tag == 0 || atomic_load(&world->is_ending))
+		return;
+	/* Tags only count up, so no group has this one now and -ESHUTDOWN is the right answer. */
+	if (dial(world, hand, 0, tag) != 0)
+		audit_violation(world->audit, 0, "ph_open for the ended tag %llu was accepted",
+			(unsigned long long)tag);
+}
+
+/* ---- send, close, pause ---------------------------------------------------------------- */
+
+static void send_entered(
+	struct world *world, struct hand *hand, const struct audit_ref *ref, uint32_t bytes_max)
+{
+	struct message_head head = {
+		.sender = ref->serial,
+		.lane = hand->lane,
+		.sequence = audit_send_begin(world->audit, ref, hand->lane),
+		.bytes = MESSAGE_HEAD_BYTES +
+			random_below(&hand->random, bytes_max - MESSAGE_HEAD_BYTES + 1),
+	};
+	uint32_t cut = random_below(&hand->random, head.bytes + 1);
+	struct ph_part parts[2];
+	uint8_t type[16];
+	int status;
+
+	message_write(&head, hand->payload, type);
+	parts[0] = (struct ph_part){.data = hand->payload, .bytes = cut};
+	parts[1] = (struct ph_part){.data = hand->payload + cut, .bytes = head.bytes - cut};
+	status = ph_send(ref->id, ref->tag, type, parts, 2);
+	audit_send_result(world->audit, ref, hand->lane, head.bytes, status);
+}
+
+void action_send(struct world *world, struct hand *hand, uint64_t serial, uint32_t bytes_max)
+{
+	struct audit_ref ref;
+
+	if (!audit_enter(world->audit, serial, &ref))
+		return;
+	send_entered(world, hand, &ref, bytes_max);
+	audit_leave(world->audit, &ref);
+}
+
+void action_close(struct world *world, struct hand *hand, uint64_t serial, enum ph_how how)
+{
+	uint32_t reason = how == PH_ABORT ? REASON_CLOSE_ABORT : REASON_CLOSE;
+	uint64_t begin_ns = now_ns();
+	struct audit_ref ref;
+	int status;
+
+	(void)hand;
+	if (!audit_enter(world->audit, serial, &ref))
+		return;
+	status = ph_close(ref.id, ref.tag, how, reason, "spin");
+	audit_close_result(world->audit, &ref, how, reason, status, begin_ns);
+	audit_leave(world->audit, &ref);
+}
+
+void action_pause(struct world *world, uint64_t serial)
+{
+	struct audit_ref ref;
+
+	if (!audit_enter(world->audit, serial, &ref))
+		return;
+	audit_call_result(world->audit, &ref, "ph_pause", ph_pause(ref.id, ref.tag));
+	audit_leave(world->audit, &ref);
+}
+
+void action_resume(struct world *world, uint64_t serial)
+{
+	struct audit_ref ref;
+
+	if (!audit_enter(world->audit, serial, &ref))
+		return;
+	audit_call_result(world->audit, &ref, "ph_resume", ph_resume(ref.id, ref.tag));
+	audit_leave(world->audit, &ref);
+}
+
+/* ---- calls that must not find anything ------------------------------------------------- */
+
+void action_stale(struct world *world, struct hand *hand)
+{
+	uint64_t serial;
+
+	if (!audit_pick_ended(world->audit, &hand->random, &serial))
+		return;
+	switch (random_below(&hand->random, 4)) {
+	case 0:
+		action_close(world, hand, serial, action_how(hand));
+		break;
+	case 1:
+		action_send(world, hand, serial, MESSAGE_HEAD_BYTES);
+		break;
+	case 2:
+		action_pause(world, serial);
+		break;
+	default:
+		action_resume(world, serial);
+		break;
+	}
+}
+
+static int stranger_call(struct hand *hand, uint64_t id, uint64_t tag)
+{
+	const struct ph_part part = {.data = hand->payload, .bytes = 1};
+	const uint8_t type[16] = {1};
+
+	switch (random_below(&hand->random, 4)) {
+	case 0:
+		return ph_close(id, tag, action_how(hand), 0, NULL);
+	case 1:
+		return ph_send(id, tag, type, &part, 1);
+	case 2:
+		return ph_pause(id, tag);
+	default:
+		return ph_resume(id, tag);
+	}
+}
+
+void action_stranger(struct world *world, struct hand *hand)
+{
+	uint64_t tag = random_next(&hand->random) | (1ull << 63); /* ours count up from 1 */
+	uint64_t id = random_next(&hand->random) >> random_below(&hand->random, 60);
+	struct audit_ref ref;
+	int status;
+
+	if (random_permille(&hand->random, 500)) {
+		status = stranger_call(hand, id, tag);
+		if (status != -ENOENT)
+			audit_violation(world->audit, 0, "a call on the made-up id %#llx got %d",
+				(unsigned long long)id, status);
+		return;
+	}
+	if (!audit_enter(world->audit, action_pick(world, hand), &ref))
+		return;
+	status = stranger_call(hand, ref.id, tag);
+	audit_leave(world->audit, &ref);
+	if (status != -ENOENT)
+		audit_violation(
+			world->audit, ref.serial, "a call with a stranger's tag got %d", status);
+}
+
+/* ---- many at once ---------------------------------------------------------------------- */
+
+static int look_visit(void *context, const struct ph_connection *connection)
+{
+	uint32_t *visits = context;
+
+	(void)connection;
+	return ++*visits >= LOOK_VISITS_MAX;
+}
+
+void action_look(struct world *world, struct hand *hand)
+{
+	struct ph_hub *hub = world->hubs[random_below(&hand->random, world->options.hub_count)];
+	struct ph_receipt receipts[LOOK_RECEIPTS];
+	uint64_t ids[LOOK_IDS];
+	struct ph_stats stats;
+	uint32_t visits = 0;
+	char group[32];
+
+	switch (random_below(&hand->random, 4)) {
+	case 0:
+		snprintf(group, sizeof(group), "g%u", random_below(&hand->random, WORLD_GROUPS));
+		ph_find(hub, group, "spinner", ids, LOOK_IDS);
+		break;
+	case 1:
+		ph_connections(hub, NULL, look_visit, &visits);
+		break;
+	case 2:
+		ph_stats(hub, &stats);
+		break;
+	default:
+		if (ph_receipts(hub, receipts, LOOK_RECEIPTS) > LOOK_RECEIPTS)
+			audit_violation(world->audit, 0, "ph_receipts wrote more than asked");
+		break;
+	}
+}
+
+void action_close_where(struct world *world, struct hand *hand)
+{
+	struct ph_hub *hub = world->hubs[random_below(&hand->random, world->options.hub_count)];
+	struct ph_filter filter = {
+		.has_tag = 1,
+		.tag = atomic_load(&world->tags[random_below(&hand->random, WORLD_GROUPS)]),
+		.age_ms_min = random_below(&hand->random, 3) * 20,
+		.idle_ms_min = random_below(&hand->random, 3) * 10,
+	};
+	int64_t count = ph_close_where(hub, &filter, action_how(hand), REASON_WHERE,
+		random_permille(&hand->random, 300),
+		random_permille(&hand->random, 300) ? 1 + random_below(&hand->random, 50) : 0);
+
+	if (count < 0 && count != -ENOMEM)
+		audit_violation(world->audit, 0, "ph_close_where answered %lld", (long long)count);
+}

@@ -1,0 +1,201 @@
+/*
+ * The callbacks of a spin's hubs, on their shards. Each tells the audit first and then, with some
+ * probability, does from inside the callback what a client might do there: close this connection,
+ * close another, send, open, refuse, or say that it cannot take the data now.
+ */
+#include "action.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PERMILLE_REFUSE 5u
+#define PERMILLE_CLOSE 20u
+#define PERMILLE_ANSWER 250u
+#define PERMILLE_AGAIN 5u
+#define ANSWER_BYTES_MAX 2048u
+
+/* A shard's hand, claimed at its first callback. A process runs one world, so the thread-local
+ * pointer never outlives it. */
+static struct hand *hand_of(struct world *world)
+{
+	static _Thread_local struct hand *hand;
+
+	if (hand == NULL)
+		hand = world_hand_claim(world);
+	return hand;
+}
+
+static uint64_t serial_of(const void *user)
+{
+	return (uint64_t)(uintptr_t)user;
+}
+
+/* What a client may do inside any callback, to any connection. */
+static void act(struct world *world, struct hand *hand, uint64_t serial)
+{
+	uint32_t dice = random_below(&hand->random, 1000);
+
+	if (dice < PERMILLE_CLOSE)
+		action_close(world, hand, serial, action_how(hand));
+	else if (dice < PERMILLE_CLOSE + 5)
+		action_close(world, hand, action_pick(world, hand), action_how(hand));
+	else if (dice < PERMILLE_CLOSE + 15)
+		action_send(world, hand, action_pick(world, hand), ANSWER_BYTES_MAX);
+	else if (dice < PERMILLE_CLOSE + 20)
+		action_open(world, hand);
+	else if (dice < PERMILLE_CLOSE + 22)
+		action_stale(world, hand);
+	else if (dice < PERMILLE_CLOSE + 24)
+		action_look(world, hand);
+}
+
+/* "any.gN.p2p" -> N. */
+static int group_of(const char *sni, uint32_t *group)
+{
+	char tail;
+
+	if (sni == NULL || sscanf(sni, "any.g%u.p2%c", group, &tail) != 2 || tail != 'p' ||
+		*group >= WORLD_GROUPS)
+		return -EINVAL;
+	return 0;
+}
+
+static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
+{
+	struct world *world = hub_user;
+	uint32_t group;
+
+	if (group_of(sni, &group) < 0) {
+		audit_violation(world->audit, 0, "on_hello with the server name \"%s\"", sni);
+		return -EINVAL;
+	}
+	if (random_permille(&hand_of(world)->random, PERMILLE_REFUSE))
+		return -EACCES;
+	answer->credentials = ph_credentials_get(certs_credentials(world->certs));
+	snprintf(answer->group, sizeof(answer->group), "g%u", group);
+	snprintf(answer->identity, sizeof(answer->identity), "spinner");
+	return 0;
+}
+
+static int chain_check(struct world *world, const struct ph_chain *chain)
+{
+	if (world->certs == NULL)
+		return chain->count == 0 ? 0 : -EACCES;
+	return certs_verify(world->certs, chain);
+}
+
+static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char *sni,
+	const char *expected, const struct ph_chain *chain, struct ph_verdict *verdict)
+{
+	struct world *world = hub_user;
+	struct hand *hand = hand_of(world);
+	uint32_t group = random_below(&hand->random, WORLD_GROUPS);
+	uint64_t serial;
+
+	(void)expected;
+	if (chain_check(world, chain) < 0) {
+		audit_violation(world->audit, 0, "a chain that nobody made, %u long", chain->count);
+		return -EACCES;
+	}
+	if (random_permille(&hand->random, PERMILLE_REFUSE)) {
+		snprintf(verdict->refusal, sizeof(verdict->refusal), "by chance");
+		return -EACCES;
+	}
+	if (world->certs != NULL && group_of(sni, &group) < 0) {
+		audit_violation(world->audit, 0, "on_verify with the server name \"%s\"", sni);
+		return -EINVAL;
+	}
+	if (world->certs != NULL) {
+		snprintf(verdict->group, sizeof(verdict->group), "g%u", group);
+		snprintf(verdict->identity, sizeof(verdict->identity), "spinner");
+	}
+	if (!accepted)
+		return 0;
+	verdict->tag = atomic_load(&world->tags[group]);
+	serial = audit_accept(world->audit, id, verdict->tag);
+	verdict->user = (void *)(uintptr_t)serial;
+	return serial != 0 ? 0 : -ENOMEM;
+}
+
+static enum ph_refuse spin_on_connect(void *hub_user, uint64_t id, uint64_t tag, void *user,
+	const struct ph_connect_info *info, struct ph_connect_answer *answer)
+{
+	struct world *world = hub_user;
+	struct hand *hand = hand_of(world);
+
+	(void)tag;
+	audit_on_connect(world->audit, serial_of(user), id, info->node_id);
+	answer->node_id = serial_of(user);
+	if (random_permille(&hand->random, PERMILLE_REFUSE))
+		return PH_REFUSE_BUSY;
+	act(world, hand, serial_of(user));
+	return PH_ACCEPT;
+}
+
+static void spin_on_open(void *hub_user, uint64_t id, void *user, const struct ph_open_info *info)
+{
+	struct world *world = hub_user;
+	struct hand *hand = hand_of(world);
+	uint64_t serial = serial_of(user);
+
+	audit_on_open(world->audit, serial, id, info->tag, info->accepted != 0);
+	if (info->accepted)
+		atomic_store(
+			&world->accepted[random_below(&hand->random, world->options.connections)],
+			serial);
+	if (random_permille(&hand->random, PERMILLE_ANSWER))
+		action_send(world, hand, serial, ANSWER_BYTES_MAX);
+	act(world, hand, serial);
+}
+
+static int spin_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
+	const uint8_t *data, size_t bytes)
+{
+	struct world *world = hub_user;
+	struct hand *hand = hand_of(world);
+	uint64_t serial = serial_of(user);
+
+	/* Not taken: the same message must come again, so the audit does not hear of it yet. */
+	if (random_permille(&hand->random, PERMILLE_AGAIN))
+		return -EAGAIN;
+	audit_on_data(world->audit, serial, id, type, data, bytes);
+	if (random_permille(&hand->random, PERMILLE_ANSWER))
+		action_send(world, hand, serial, ANSWER_BYTES_MAX);
+	act(world, hand, serial);
+	return 0;
+}
+
+static void spin_on_writable(void *hub_user, uint64_t id, void *user)
+{
+	struct world *world = hub_user;
+
+	audit_on_writable(world->audit, serial_of(user), id);
+	act(world, hand_of(world), serial_of(user));
+}
+
+static void spin_on_closed(
+	void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt)
+{
+	struct world *world = hub_user;
+	struct hand *hand = hand_of(world);
+	uint64_t serial = serial_of(user);
+
+	audit_on_closed(world->audit, serial, id, receipt);
+	if (random_permille(&hand->random, 200))
+		action_close(world, hand, serial, action_how(hand));
+	if (random_permille(&hand->random, 100))
+		action_send(world, hand, serial, MESSAGE_HEAD_BYTES);
+	act(world, hand, serial);
+}
+
+const struct ph_callbacks world_callbacks = {
+	.on_hello = spin_on_hello,
+	.on_verify = spin_on_verify,
+	.on_connect = spin_on_connect,
+	.on_open = spin_on_open,
+	.on_data = spin_on_data,
+	.on_writable = spin_on_writable,
+	.on_closed = spin_on_closed,
+};

@@ -1,0 +1,374 @@
+/*
+ * `peerhub-stress spin`: makes a world, lets actors loose on it for some seconds, brings it down and
+ * says what the audit found. The main thread also ends groups and settles the audit while it waits.
+ */
+#include "actor.h"
+#include "command.h"
+#include "report.h"
+#include "watch.h"
+#include "world.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define SPIN_TICK_MS 50u
+#define SPIN_GROUP_END_ONE_OF 16u /* ticks between two ends of groups, on average */
+#define SPIN_DRAIN_MS 30000u
+#define SPIN_THREADS_MAX 64u
+#define SPIN_CONNECTIONS_MAX 500000u
+
+static const char usage_text[] =
+	"usage: peerhub-stress spin --connections N --threads M --seconds T [options]\n"
+	"\n"
+	"Random opens, sends, closes and worse by M threads and inside callbacks, against hubs in\n"
+	"this process, over loopback. Every id, call and message is audited.\n"
+	"\n"
+	"  --connections N     at most so many dialled connections at once\n"
+	"  --threads M         threads that act (1 to 64)\n"
+	"  --seconds T         length of the random part\n"
+	"  --seed S            repeat the choices of an earlier run (default: a new one, printed)\n"
+	"  --hubs 1|2          hubs in this process (default 1); they dial each other and themselves\n"
+	"  --shards N          shards of each hub (default 2)\n"
+	"  --slots N           connection slots of a shard (default: enough; few ones run out)\n"
+	"  --tls none|mutual   default mutual, with certificates made in memory\n"
+	"  --remote HOST:PORT  dial a peerhub-echo --framing message there instead; needs --tls none\n"
+	"  --patience S        seconds without progress that are a hang (default 20)\n"
+	"  --json FILE         write the result as JSON, too\n"
+	"  --help              this text\n"
+	"\n"
+	"Exit codes: 0 nothing found, 1 a violation or it could not run, 2 wrong command line,\n"
+	"3 a hang (the hubs' state is on standard error).\n";
+
+struct spin {
+	struct world_options world_options;
+	uint64_t threads;
+	uint64_t seconds;
+	uint64_t patience_s;
+	const char *json_path;
+	char command[512];
+	struct world *world;
+	struct actors *actors;
+	struct watch *watch;
+	struct report report;
+	struct random random;
+};
+
+/* ---- options --------------------------------------------------------------------------- */
+
+enum {
+	OPT_CONNECTIONS = 256,
+	OPT_THREADS,
+	OPT_SECONDS,
+	OPT_SEED,
+	OPT_HUBS,
+	OPT_SHARDS,
+	OPT_SLOTS,
+	OPT_TLS,
+	OPT_REMOTE,
+	OPT_PATIENCE,
+	OPT_JSON,
+	OPT_HELP
+};
+
+static const struct option long_options[] = {
+	{"connections", required_argument, NULL, OPT_CONNECTIONS},
+	{"threads", required_argument, NULL, OPT_THREADS},
+	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"hubs", required_argument, NULL, OPT_HUBS},
+	{"shards", required_argument, NULL, OPT_SHARDS},
+	{"slots", required_argument, NULL, OPT_SLOTS},
+	{"tls", required_argument, NULL, OPT_TLS},
+	{"remote", required_argument, NULL, OPT_REMOTE},
+	{"patience", required_argument, NULL, OPT_PATIENCE},
+	{"json", required_argument, NULL, OPT_JSON},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+static int usage_error(const char *what, const char *value)
+{
+	fprintf(stderr, "peerhub-stress spin: %s%s%s (--help shows the options)\n", what,
+		value != NULL ? ": " : "", value != NULL ? value : "");
+	return -EINVAL;
+}
+
+static int option_number(const char *text, uint64_t max, const char *what, uint64_t *number)
+{
+	return number_parse(text, 1, max, number) < 0 ? usage_error(what, text) : 0;
+}
+
+static int option_u32(const char *text, uint32_t max, const char *what, uint32_t *number)
+{
+	uint64_t value = 0;
+	int status = option_number(text, max, what, &value);
+
+	if (status == 0)
+		*number = (uint32_t)value;
+	return status;
+}
+
+static int option_take(struct spin *spin, int opt, const char *text)
+{
+	struct world_options *world = &spin->world_options;
+
+	switch (opt) {
+	case OPT_CONNECTIONS:
+		return option_u32(text, SPIN_CONNECTIONS_MAX, "--connections takes 1 to 500000",
+			&world->connections);
+	case OPT_THREADS:
+		return option_number(
+			text, SPIN_THREADS_MAX, "--threads takes 1 to 64", &spin->threads);
+	case OPT_SECONDS:
+		return option_number(
+			text, 1000000, "--seconds takes a number from 1", &spin->seconds);
+	case OPT_SEED:
+		return number_parse(text, 0, UINT64_MAX, &world->seed) < 0
+			? usage_error("--seed takes a number", text)
+			: 0;
+	case OPT_HUBS:
+		return option_u32(text, WORLD_HUBS_MAX, "--hubs takes 1 or 2", &world->hub_count);
+	case OPT_SHARDS:
+		return option_u32(
+			text, PH_SHARDS_MAX, "--shards takes 1 to 64", &world->shard_count);
+	case OPT_SLOTS:
+		return option_u32(
+			text, PH_SLOTS_MAX, "--slots takes 1 to 16777216", &world->slots_per_shard);
+	case OPT_TLS:
+		if (strcmp(text, "none") != 0 && strcmp(text, "mutual") != 0)
+			return usage_error("--tls takes none or mutual", text);
+		world->tls = text[0] == 'n' ? PH_TLS_NONE : PH_TLS_MUTUAL;
+		return 0;
+	case OPT_REMOTE:
+		world->is_remote = true;
+		return ph_address_parse(text, &world->remote) < 0
+			? usage_error("--remote takes a numeric HOST:PORT", text)
+			: 0;
+	case OPT_PATIENCE:
+		return option_number(
+			text, 100000, "--patience takes a number from 1", &spin->patience_s);
+	case OPT_JSON:
+		spin->json_path = text;
+		return 0;
+	default:
+		return -EINVAL; /* getopt has said why */
+	}
+}
+
+static int options_check(const struct spin *spin)
+{
+	const struct world_options *world = &spin->world_options;
+
+	if (world->connections == 0)
+		return usage_error("--connections is missing", NULL);
+	if (spin->threads == 0)
+		return usage_error("--threads is missing", NULL);
+	if (spin->seconds == 0)
+		return usage_error("--seconds is missing", NULL);
+	if (world->is_remote && world->tls != PH_TLS_NONE)
+		return usage_error("--remote needs --tls none", NULL);
+	return 0;
+}
+
+/* A line that repeats this run, seed included. */
+static void command_write(struct spin *spin, int argc, char **argv)
+{
+	size_t at = (size_t)snprintf(spin->command, sizeof(spin->command),
+		"peerhub-stress spin --seed %llu", (unsigned long long)spin->world_options.seed);
+
+	for (int i = 1; i < argc && at < sizeof(spin->command); i++) {
+		if (strcmp(argv[i], "--seed") == 0) {
+			i++;
+			continue;
+		}
+		if (strncmp(argv[i], "--seed=", 7) == 0)
+			continue;
+		at += (size_t)snprintf(
+			spin->command + at, sizeof(spin->command) - at, " %s", argv[i]);
+	}
+}
+
+/* -1: run; else the exit code. */
+static int options_parse(struct spin *spin, int argc, char **argv)
+{
+	int opt;
+
+	if (getrandom(&spin->world_options.seed, sizeof(spin->world_options.seed), 0) < 0)
+		spin->world_options.seed = now_ns();
+	spin->world_options.hub_count = 1;
+	spin->world_options.shard_count = 2;
+	spin->world_options.tls = PH_TLS_MUTUAL;
+	spin->patience_s = 20;
+	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		if (opt == OPT_HELP) {
+			fputs(usage_text, stdout);
+			return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FOUND;
+		}
+		if (option_take(spin, opt, optarg) < 0)
+			return EXIT_USAGE;
+	}
+	if (optind < argc) {
+		usage_error("takes no arguments", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (options_check(spin) < 0)
+		return EXIT_USAGE;
+	spin->world_options.lanes = (uint32_t)spin->threads +
+		spin->world_options.hub_count * spin->world_options.shard_count;
+	command_write(spin, argc, argv);
+	return -1;
+}
+
+/* ---- run ------------------------------------------------------------------------------- */
+
+static void sleep_ms(uint32_t ms)
+{
+	const struct timespec duration = {
+		.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000l};
+
+	nanosleep(&duration, NULL);
+}
+
+static enum ph_how random_how(struct spin *spin)
+{
+	return random_permille(&spin->random, 500) ? PH_ABORT : PH_GRACEFUL;
+}
+
+static void spin_run(struct spin *spin)
+{
+	uint64_t begin_ns = now_ns();
+	uint64_t elapsed_ns = 0;
+
+	while (elapsed_ns < spin->seconds * 1000000000u) {
+		sleep_ms(SPIN_TICK_MS);
+		audit_tick(spin->world->audit);
+		if (random_below(&spin->random, SPIN_GROUP_END_ONE_OF) == 0)
+			world_group_end(spin->world, random_below(&spin->random, WORLD_GROUPS),
+				random_how(spin));
+		elapsed_ns = now_ns() - begin_ns;
+		report_progress(&spin->report, elapsed_ns);
+	}
+	spin->report.seconds = (double)elapsed_ns / 1e9;
+}
+
+/* Close whatever is open until nothing is left; what is in its handshake gets there in between. */
+static void spin_drain(struct spin *spin)
+{
+	const struct ph_filter everything = {.has_tag = 0};
+	struct world *world = spin->world;
+
+	while (audit_live(world->audit) > 0) {
+		enum ph_how how = random_how(spin);
+
+		for (uint32_t hub = 0; hub < world->options.hub_count; hub++)
+			if (ph_close_where(world->hubs[hub], &everything, how, REASON_WHERE, 0, 0) <
+				0)
+				audit_violation(world->audit, 0, "ph_close_where of all failed");
+		sleep_ms(SPIN_TICK_MS);
+		audit_tick(world->audit);
+	}
+}
+
+/* Half of all runs drain first; the others stop the hubs in full flight. */
+static void spin_end(struct spin *spin)
+{
+	uint32_t patience_ms = (uint32_t)spin->patience_s * 1000u;
+	bool drains = random_permille(&spin->random, 500);
+	int status;
+
+	watch_phase(spin->watch, "stopping the actors", patience_ms);
+	atomic_store(&spin->world->is_ending, true);
+	actors_stop(spin->actors);
+	if (drains) {
+		watch_phase(spin->watch, "closing what is left", SPIN_DRAIN_MS + patience_ms);
+		spin_drain(spin);
+	}
+	world_stats(spin->world, &spin->report.stats);
+	watch_phase(spin->watch, "stopping the hubs", SPIN_DRAIN_MS + patience_ms);
+	status = world_stop(spin->world, random_how(spin));
+	if (status < 0)
+		audit_violation(spin->world->audit, 0, "ph_hub_stop answered %d", status);
+	audit_finish(spin->world->audit);
+	watch_stop(spin->watch);
+}
+
+static int spin_report(struct spin *spin)
+{
+	struct audit_counts counts;
+	int status;
+
+	report_progress_end();
+	report_table(&spin->report, stdout);
+	audit_counts(spin->world->audit, &counts);
+	if (spin->json_path != NULL) {
+		status = report_json(&spin->report, spin->json_path);
+		if (status < 0) {
+			fprintf(stderr, "peerhub-stress: %s: %s\n", spin->json_path,
+				strerror(-status));
+			return EXIT_FOUND;
+		}
+	}
+	return counts.violations == 0 ? EXIT_SUCCESS : EXIT_FOUND;
+}
+
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		perror("peerhub-stress: cannot raise the limit of open files");
+}
+
+static int spin_start(struct spin *spin)
+{
+	char why[PH_WHY_BYTES];
+	int status;
+
+	status = world_create(&spin->world_options, &spin->world, why);
+	if (status < 0) {
+		fprintf(stderr, "peerhub-stress: cannot start: %s\n", why);
+		return status;
+	}
+	spin->report.audit = spin->world->audit;
+	status = watch_start(spin->world, (uint32_t)spin->patience_s * 1000u, &spin->watch);
+	if (status == 0)
+		status = actors_start(spin->world, (uint32_t)spin->threads, &spin->actors);
+	if (status < 0)
+		fprintf(stderr, "peerhub-stress: cannot start a thread: %s\n", strerror(-status));
+	return status;
+}
+
+int spin_command(int argc, char **argv)
+{
+	struct spin spin = {.world = NULL};
+	int result;
+
+	result = options_parse(&spin, argc, argv);
+	if (result >= 0)
+		return result;
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return EXIT_FOUND;
+	descriptors_raise();
+	printf("seed %llu\n", (unsigned long long)spin.world_options.seed);
+	fflush(stdout);
+	random_init(&spin.random, spin.world_options.seed, UINT32_MAX);
+	spin.report.seed = spin.world_options.seed;
+	spin.report.command = spin.command;
+	if (spin_start(&spin) < 0)
+		return EXIT_FOUND; /* the process ends, and with it what did start */
+	spin_run(&spin);
+	spin_end(&spin);
+	result = spin_report(&spin);
+	world_destroy(spin.world);
+	return result;
+}

@@ -1,0 +1,225 @@
+/* Hubs, listeners, groups and seats of a spin; see world.h. */
+#include "world.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Short times, so that a run of seconds meets them; all are far above what loopback needs. */
+#define WORLD_TIMEOUT_CONNECT_MS 5000u
+#define WORLD_TIMEOUT_HANDSHAKE_MS 10000u
+#define WORLD_TIMEOUT_WELCOME_MS 10000u
+#define WORLD_TIMEOUT_CLOSE_MS 2000u
+#define WORLD_PING_MS 1000u
+#define WORLD_QUEUE_TOTAL (256ull << 20) /* all send queues together, when every one is full */
+#define WORLD_QUEUE_MIN (32u << 10)
+#define WORLD_QUEUE_MAX (256u << 10)
+
+static uint32_t queue_bytes(uint32_t connections)
+{
+	uint64_t share = WORLD_QUEUE_TOTAL / (2ull * connections);
+
+	if (share < WORLD_QUEUE_MIN)
+		return WORLD_QUEUE_MIN;
+	return share > WORLD_QUEUE_MAX ? WORLD_QUEUE_MAX : (uint32_t)share;
+}
+
+static int hub_start(struct world *world, uint32_t hub, char *why)
+{
+	const struct world_options *options = &world->options;
+	/* Both ends of everything may meet on one shard; closing ones keep their slot a while. */
+	uint64_t slots = options->slots_per_shard != 0 ? options->slots_per_shard
+						       : 4ull * options->connections + 256;
+	struct ph_options hub_options = {
+		.size = sizeof(hub_options),
+		.shard_count = options->shard_count,
+		.connections_per_shard = slots > PH_SLOTS_MAX ? PH_SLOTS_MAX : (uint32_t)slots,
+		.send_queue_bytes = queue_bytes(options->connections),
+		.message_bytes_max = MESSAGE_BYTES_MAX,
+		.timeout_connect_ms = WORLD_TIMEOUT_CONNECT_MS,
+		.timeout_handshake_ms = WORLD_TIMEOUT_HANDSHAKE_MS,
+		.timeout_welcome_ms = WORLD_TIMEOUT_WELCOME_MS,
+		.timeout_close_ms = WORLD_TIMEOUT_CLOSE_MS,
+		.ping_interval_ms = WORLD_PING_MS,
+		.user = world,
+	};
+
+	return ph_hub_start(&hub_options, &world_callbacks, &world->hubs[hub], why);
+}
+
+static int hub_listen(struct world *world, uint32_t hub, char *why)
+{
+	for (uint32_t i = 0; i < WORLD_LISTENERS; i++) {
+		struct ph_listen_options options = {
+			.framing = PH_FRAMING_MESSAGE,
+			.tls = world->options.tls,
+		};
+		char text[PH_ADDRESS_TEXT_BYTES];
+		int status;
+
+		snprintf(text, sizeof(text), "127.0.%u.%u:0", hub, i + 1);
+		status = ph_address_parse(text, &options.address);
+		if (status == 0)
+			status = ph_listen(world->hubs[hub], &options, &world->addresses[hub][i]);
+		if (status < 0) {
+			snprintf(why, PH_WHY_BYTES, "cannot listen on %s: %s", text,
+				strerror(-status));
+			return status;
+		}
+	}
+	return 0;
+}
+
+static int hubs_start(struct world *world, char *why)
+{
+	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
+		int status = hub_start(world, hub, why);
+
+		if (status == 0 && !world->options.is_remote)
+			status = hub_listen(world, hub, why);
+		if (status < 0)
+			return status;
+	}
+	return 0;
+}
+
+static uint32_t power_above(uint64_t value)
+{
+	uint32_t power = 1;
+
+	while (power < value && power < (1u << 24))
+		power *= 2;
+	return power;
+}
+
+static int world_init(struct world *world, char *why)
+{
+	const struct audit_options audit_options = {
+		/* Both ends of all connections, several times over: the rest remembers ended ones. */
+		.entry_count = power_above(12ull * world->options.connections + 8192),
+		.lane_count = world->options.lanes,
+		.is_echo = world->options.is_remote,
+	};
+	int status;
+
+	for (uint32_t i = 0; i < WORLD_GROUPS; i++)
+		atomic_init(&world->tags[i], i + 1);
+	atomic_init(&world->tag_last, WORLD_GROUPS);
+	world->dialled = calloc(world->options.connections, sizeof(*world->dialled));
+	world->accepted = calloc(world->options.connections, sizeof(*world->accepted));
+	world->hands = calloc(world->options.lanes, sizeof(*world->hands));
+	status = world->dialled == NULL || world->accepted == NULL || world->hands == NULL
+		? -ENOMEM
+		: audit_create(&audit_options, &world->audit);
+	if (status == 0 && world->options.tls == PH_TLS_MUTUAL)
+		status = certs_create(&world->certs);
+	if (status < 0) {
+		snprintf(why, PH_WHY_BYTES, "%s", strerror(-status));
+		return status;
+	}
+	return hubs_start(world, why);
+}
+
+int world_create(const struct world_options *options, struct world **world, char *why)
+{
+	struct world *made = calloc(1, sizeof(*made));
+	int status;
+
+	why[0] = '\0';
+	if (made == NULL) {
+		snprintf(why, PH_WHY_BYTES, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	made->options = *options;
+	status = world_init(made, why);
+	if (status < 0) {
+		if (why[0] == '\0')
+			snprintf(why, PH_WHY_BYTES, "%s", strerror(-status));
+		if (world_stop(made, PH_ABORT) == 0)
+			world_destroy(made);
+		return status;
+	}
+	*world = made;
+	return 0;
+}
+
+int world_stop(struct world *world, enum ph_how how)
+{
+	for (uint32_t hub = 0; hub < WORLD_HUBS_MAX; hub++) {
+		int status = 0;
+
+		if (world->hubs[hub] != NULL)
+			status = ph_hub_stop(world->hubs[hub], how);
+		if (status < 0)
+			return status;
+		world->hubs[hub] = NULL;
+	}
+	return 0;
+}
+
+void world_destroy(struct world *world)
+{
+	if (world == NULL)
+		return;
+	certs_destroy(world->certs);
+	audit_destroy(world->audit);
+	free(world->hands);
+	free(world->dialled);
+	free(world->accepted);
+	free(world);
+}
+
+struct hand *world_hand_claim(struct world *world)
+{
+	uint32_t lane = atomic_fetch_add(&world->hands_claimed, 1);
+	struct hand *hand = &world->hands[lane];
+
+	assert(lane < world->options.lanes);
+	random_init(&hand->random, world->options.seed, lane);
+	hand->lane = lane;
+	return hand;
+}
+
+void world_group_end(struct world *world, uint32_t group, enum ph_how how)
+{
+	uint64_t tag = atomic_fetch_add(&world->tag_last, 1) + 1;
+	uint64_t ended = atomic_exchange(&world->tags[group], tag);
+
+	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
+		int status = ph_tag_end(world->hubs[hub], ended, how, REASON_GROUP);
+
+		/* Without memory to remember the tag, the hub has not ended it. */
+		if (status == -ENOMEM)
+			return;
+		if (status < 0)
+			audit_violation(world->audit, 0, "ph_tag_end answered %d", status);
+	}
+	atomic_store(&world->ended_tags[ended % WORLD_ENDED_TAGS], ended);
+}
+
+void world_stats(struct world *world, struct ph_stats *stats)
+{
+	struct ph_stats one;
+
+	memset(stats, 0, sizeof(*stats));
+	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
+		if (world->hubs[hub] == NULL)
+			continue;
+		ph_stats(world->hubs[hub], &one);
+#define STATS_ADD(name) stats->name += one.name;
+		PH_COUNTERS(STATS_ADD)
+#undef STATS_ADD
+		stats->live += one.live;
+		stats->open += one.open;
+		stats->handshakes += one.handshakes;
+	}
+}
+
+void world_dump(struct world *world, int fd)
+{
+	for (uint32_t hub = 0; hub < WORLD_HUBS_MAX; hub++)
+		if (world->hubs[hub] != NULL)
+			ph_hub_dump(world->hubs[hub], fd);
+}

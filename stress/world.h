@@ -1,0 +1,81 @@
+/*
+ * The world of a spin: one or two hubs of this process (or none of ours at the far end), their
+ * listeners, groups and seats. The main thread makes and ends it; actors and callbacks use it.
+ *
+ * A seat is a place for one connection end, named by its audit serial. Dialled seats are filled by
+ * ph_open, accepted ones by on_open; a newcomer in an accepted seat pushes the old one out, which
+ * then ends from its dialled side. A group is a tag; when it ends, its number moves on.
+ */
+#ifndef PEERHUB_STRESS_WORLD_H
+#define PEERHUB_STRESS_WORLD_H
+
+#include "audit.h"
+#include "certs.h"
+#include "peerhub.h"
+
+#define WORLD_HUBS_MAX 2u
+#define WORLD_LISTENERS 8u /* addresses of a hub: local ports last eight times as long */
+#define WORLD_GROUPS 8u
+#define WORLD_ENDED_TAGS 64u /* ended tags remembered, to be dialled in vain */
+#define SEAT_RESERVED UINT64_MAX /* somebody is opening a connection for it */
+
+/* Reasons that a call of ours gives; the audit knows by them who may have decided an end. */
+#define REASON_CLOSE 1001u
+#define REASON_CLOSE_ABORT 2001u
+#define REASON_WHERE 1002u
+#define REASON_GROUP 1003u
+
+/* What belongs to one thread that acts, actor or shard: its choices, its lane, its buffer. */
+struct hand {
+	struct random random;
+	uint32_t lane;
+	uint8_t payload[MESSAGE_BYTES_MAX];
+};
+
+struct world_options {
+	uint32_t connections; /* dialled ones alive at once, at most */
+	uint32_t lanes; /* threads that send: actors and shards */
+	uint32_t hub_count; /* 1 or 2 */
+	uint32_t shard_count; /* of each hub */
+	uint32_t slots_per_shard; /* 0: enough */
+	enum ph_tls tls;
+	bool is_remote; /* dial `remote` only */
+	ph_address remote;
+	uint64_t seed;
+};
+
+struct world {
+	struct world_options options;
+	struct audit *audit;
+	struct certs *certs; /* NULL without TLS */
+	struct ph_hub *hubs[WORLD_HUBS_MAX]; /* set before the first actor runs */
+	ph_address addresses[WORLD_HUBS_MAX][WORLD_LISTENERS];
+	_Atomic uint64_t *dialled; /* [connections] serials; 0 = empty */
+	_Atomic uint64_t *accepted; /* [connections] */
+	_Atomic uint64_t tags[WORLD_GROUPS]; /* the group's tag now */
+	_Atomic uint64_t ended_tags[WORLD_ENDED_TAGS]; /* 0 = none yet; ph_tag_end has returned */
+	_Atomic uint64_t tag_last; /* tags count up and never return */
+	_Atomic uint64_t volley; /* a serial that everybody shall close now */
+	_Atomic uint64_t beats; /* operations done: the watchdog looks at it */
+	struct hand *hands; /* [lanes]; each belongs to the thread that claimed it */
+	_Atomic uint32_t hands_claimed;
+	_Atomic bool is_ending; /* no new connections */
+};
+
+/* 0, or a negative errno with a line in why[PH_WHY_BYTES]. */
+int world_create(const struct world_options *options, struct world **world, char *why);
+/* Stop the hubs (every id gets its last event). 0 or a negative errno. */
+int world_stop(struct world *world, enum ph_how how);
+void world_destroy(struct world *world); /* after world_stop, or of one that never started */
+
+/* The calling thread's own, for as long as the world lives; at most `lanes` threads ask. */
+struct hand *world_hand_claim(struct world *world);
+/* End a group on all hubs and give it a new tag. */
+void world_group_end(struct world *world, uint32_t group, enum ph_how how);
+/* What the hubs counted, added up. */
+void world_stats(struct world *world, struct ph_stats *stats);
+void world_dump(struct world *world, int fd);
+
+extern const struct ph_callbacks world_callbacks; /* events.c */
+
+#endif
