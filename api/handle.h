@@ -41,8 +41,9 @@ enum handle_kind {
  * Put an object into its kind's table.
  *
  * destroy  called once, when the last reference is gone
+ * handle   out; written before any other thread can find the handle, so it may be a field of object
  * Returns  0, -ENOMEM, -EMFILE (HANDLES_PER_KIND_MAX)
- * Thread   any. The handle can be found by other threads before this returns.
+ * Thread   any. Other threads can find the handle before this returns.
  */
 PH_MUST_CHECK int handle_create(
 	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle);
