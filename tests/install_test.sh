@@ -39,6 +39,9 @@ nm -D --defined-only "$libdir/libpeerhub.so" | awk '$2 != "A" { print $3 }' >"$w
 if grep -v '@@PEERHUB_0\.1$' "$work/names"; then
 	fail "exported without the version PEERHUB_0.1: the names above"
 fi
+# The static library shows the same names, so that nothing of ours meets a name of the program.
+nm -g --defined-only "$libdir/libpeerhub.a" | awk 'NF == 3 { print $3 }' | sort >"$work/static"
+sed 's/@@.*//' "$work/names" | sort | diff - "$work/static" || fail "the static library differs"
 for name in ph_open ph_close PeerGroupOpenDirectConnection PeerGroupCloseDirectConnection; do
 	grep -qx "$name@@PEERHUB_0.1" "$work/names" || fail "$name is not exported"
 done
