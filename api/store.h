@@ -35,12 +35,15 @@ struct store_bytes {
 void store_bytes_free(struct store_bytes *bytes);
 
 /* Choose the directory; NULL = by the environment. Closes the store that was open.
- * S_OK, E_INVALIDARG (empty or longer than a path may be), E_OUTOFMEMORY. */
+ * S_OK, E_INVALIDARG (empty or longer than a path may be), PEER_E_GROUP_IN_USE (pinned). */
 HRESULT store_home_set(const char *path);
 /* The directory in use; S_OK or the store's codes. */
 HRESULT store_home(char *path, size_t path_bytes);
 /* Close the connection; the next call opens it again. For tests and for process end. */
 void store_close(void);
+/* While pinned (counted: a group is open), store_home_set answers PEER_E_GROUP_IN_USE. */
+void store_pin(void);
+void store_unpin(void);
 
 /* ---- identities ------------------------------------------------------------------------- */
 
@@ -99,7 +102,8 @@ HRESULT store_membership_get(const char *identity, const char *group,
 	struct store_membership *membership); /* NOT_FOUND */
 HRESULT store_membership_exists(const char *identity, const char *group); /* S_OK, NOT_FOUND */
 HRESULT store_membership_delete(const char *identity, const char *group); /* NOT_FOUND */
-HRESULT store_group_key(const char *group, struct store_bytes *key); /* NOT_FOUND, NO_KEY_ACCESS */
+/* The group's private key, of its creator. PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
+HRESULT store_group_key(const char *identity, const char *group, struct store_bytes *key);
 HRESULT store_properties_set(const char *group, struct store_bytes properties,
 	const char *friendly_name); /* NOT_FOUND */
 HRESULT store_synchronised_set(const char *identity, const char *group); /* NOT_FOUND */
