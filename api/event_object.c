@@ -216,6 +216,7 @@ HANDLE CreateEventW(LPSECURITY_ATTRIBUTES lpEventAttributes, BOOL bManualReset, 
 	PCWSTR lpName)
 {
 	struct event_object *object;
+	HANDLE handle;
 	int status;
 
 	(void)lpEventAttributes; /* nothing is inherited and there is nobody to keep out */
@@ -236,13 +237,15 @@ HANDLE CreateEventW(LPSECURITY_ATTRIBUTES lpEventAttributes, BOOL bManualReset, 
 	object->is_manual = bManualReset != FALSE;
 	object->is_signalled = bInitialState != FALSE;
 	object->is_raised = object->is_signalled;
-	status = handle_create(HANDLE_EVENT_OBJECT, object, object_destroy, &object->handle);
+	status = handle_create_held(HANDLE_EVENT_OBJECT, object, object_destroy, &object->handle);
 	if (status < 0) {
 		event_fail(status == -ENOMEM ? ERROR_NOT_ENOUGH_MEMORY : ERROR_TOO_MANY_OPEN_FILES);
 		goto undo_fd;
 	}
 	last_error = ERROR_SUCCESS;
-	return object->handle;
+	handle = object->handle;
+	handle_put(handle);
+	return handle;
 
 undo_fd:
 	close(object->fd);

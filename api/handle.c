@@ -171,8 +171,8 @@ static void table_give(struct handle_table *table, struct handle_slot *slot, uin
 
 /* ---- the life of a handle --------------------------------------------------------------- */
 
-int handle_create(
-	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle)
+static int handle_publish(enum handle_kind kind, void *object, void (*destroy)(void *object),
+	HANDLE *handle, uint32_t references)
 {
 	struct handle_table *table = &handle_tables[kind];
 	struct handle_slot *slot;
@@ -191,8 +191,20 @@ int handle_create(
 	slot->object = object;
 	slot->destroy = destroy;
 	*handle = handle_make(kind, index, (uint32_t)(word >> 32));
-	atomic_store_explicit(&slot->word, word | WORD_LIVE | 1u, memory_order_release);
+	atomic_store_explicit(&slot->word, word | WORD_LIVE | references, memory_order_release);
 	return 0;
+}
+
+int handle_create(
+	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle)
+{
+	return handle_publish(kind, object, destroy, handle, 1);
+}
+
+int handle_create_held(
+	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle)
+{
+	return handle_publish(kind, object, destroy, handle, 2);
 }
 
 void *handle_get(enum handle_kind kind, HANDLE handle)

@@ -48,6 +48,11 @@ enum handle_kind {
 PH_MUST_CHECK int handle_create(
 	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle);
 
+/* The same with a reference for the caller, who still has to do something with the object: without it
+ * a thread that guesses the handle and ends it would take the object away meanwhile. */
+PH_MUST_CHECK int handle_create_held(
+	enum handle_kind kind, void *object, void (*destroy)(void *object), HANDLE *handle);
+
 /* The object with a reference on it, or NULL: not a live handle of that kind. Lock-free. */
 void *handle_get(enum handle_kind kind, HANDLE handle);
 

@@ -453,13 +453,14 @@ BOOL RegisterWaitForSingleObject(PHANDLE phNewWaitObject, HANDLE hObject,
 	/* A timeout of 0 would keep a processor busy with calling: once in a millisecond is enough. */
 	wait->interval_ms = dwMilliseconds > 0 ? dwMilliseconds : 1;
 	wait->flags = dwFlags;
-	if (handle_create(HANDLE_WAIT, wait, wait_destroy, &wait->handle) < 0)
+	if (handle_create_held(HANDLE_WAIT, wait, wait_destroy, &wait->handle) < 0)
 		goto undo_wait;
 	/* The callback may look at the variable: it is written before the first one can run. */
 	*phNewWaitObject = wait->handle;
 	pthread_mutex_lock(&dispatcher_lock);
 	wait_arm(wait);
 	pthread_mutex_unlock(&dispatcher_lock);
+	handle_put(wait->handle);
 	return TRUE;
 
 undo_wait:
