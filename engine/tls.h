@@ -31,12 +31,21 @@ enum tls_role {
 	TLS_SERVER,
 };
 
+/* Whose word ended the handshake. */
+enum tls_refused {
+	TLS_REFUSED_NOT = 0,
+	TLS_REFUSED_HELLO = 1,
+	TLS_REFUSED_VERIFY = 2,
+};
+
 struct tls_shard;
 struct tls;
 
 /* 0, -ENOMEM, -EIO (the library would not start; text on stderr is the caller's to write). */
 int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **shard);
 void tls_shard_destroy(struct tls_shard *shard); /* after the last tls of it; NULL allowed */
+/* Records under one sending key before a KeyUpdate of ours, instead of 2^23: for tests. */
+void tls_shard_rekey_after(struct tls_shard *shard, uint64_t records);
 
 /* credentials and sni: client only (server: from on_hello). 0, -ENOMEM, -EINVAL (credentials). */
 int tls_open(struct tls_shard *shard, enum tls_role role, struct ph_credentials *credentials,
@@ -47,6 +56,7 @@ void tls_destroy(struct tls *tls); /* NULL allowed */
  * slice must have been used up (tls_input_left == 0). */
 void tls_input(struct tls *tls, const uint8_t *data, size_t bytes);
 size_t tls_input_left(const struct tls *tls);
+void tls_input_drop(struct tls *tls); /* forget what is left of the slice */
 
 #define TLS_AGAIN (-EAGAIN) /* wants more input; the slice is used up */
 #define TLS_CLOSED (-EPIPE) /* the peer's close_notify has come */
@@ -55,7 +65,8 @@ size_t tls_input_left(const struct tls *tls);
 
 /* One step: 0 = done, TLS_AGAIN, TLS_FAILED, TLS_NO_MEMORY. Output (flights, alerts) goes to out. */
 int tls_handshake(struct tls *tls, struct chain *out);
-int tls_verify_refused(const struct tls *tls); /* the failure was on_verify's or on_hello's word */
+int tls_verify_refused(
+	const struct tls *tls); /* enum tls_refused: on_hello's or on_verify's word */
 
 /* Plain text into data: > 0 bytes, TLS_AGAIN, TLS_CLOSED, TLS_FAILED, TLS_NO_MEMORY. Post-handshake
  * messages (KeyUpdate) are answered into out. */
