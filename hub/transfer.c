@@ -127,7 +127,7 @@ static size_t text_bytes_max(enum transfer_kind kind)
 	case TRANSFER_OFFER:
 		return TRANSFER_NAME_BYTES_MAX;
 	case TRANSFER_RESULT:
-	case TRANSFER_CANCEL:
+	case TRANSFER_CLOSE:
 		return TRANSFER_TEXT_BYTES_MAX;
 	case TRANSFER_NOTE:
 		return TRANSFER_NOTE_BYTES_MAX;
@@ -193,7 +193,7 @@ int transfer_encode(
 		put_bytes(&writer, message->digest, 32);
 		put_number(&writer, message->text_bytes, 2);
 		break;
-	case TRANSFER_CANCEL:
+	case TRANSFER_CLOSE:
 		put_number(&writer, message->code, 4);
 		put_number(&writer, message->text_bytes, 2);
 		break;
@@ -244,7 +244,7 @@ int transfer_decode(enum transfer_kind kind, const uint8_t *data, size_t bytes,
 		take_digest(&reader, message->digest);
 		take_text(&reader, (size_t)take_number(&reader, 2), message);
 		break;
-	case TRANSFER_CANCEL:
+	case TRANSFER_CLOSE:
 		message->code = (uint32_t)take_number(&reader, 4);
 		take_text(&reader, (size_t)take_number(&reader, 2), message);
 		break;

@@ -26,7 +26,7 @@ enum transfer_kind {
 	TRANSFER_DATA = 3, /* sender: id, offset, bytes */
 	TRANSFER_END = 4, /* sender: id, size, digest of everything */
 	TRANSFER_RESULT = 5, /* receiver: id, code, digest of what it has, text; the last word */
-	TRANSFER_CANCEL = 6, /* sender: id, code, text; nothing more will come */
+	TRANSFER_CLOSE = 6, /* sender: id, code, text; its last word. 0: it has the result */
 	TRANSFER_NOTE = 7, /* one line to everybody, unanswered: text */
 };
 
@@ -63,10 +63,10 @@ struct transfer_message {
 	bool has_digest; /* OFFER */
 	uint64_t size; /* OFFER (may be TRANSFER_SIZE_UNKNOWN), END */
 	uint64_t offset; /* ACK, DATA */
-	uint32_t code; /* RESULT, CANCEL */
+	uint32_t code; /* RESULT, CLOSE */
 	uint8_t digest[32]; /* OFFER, END, RESULT */
 	const char *
-		text; /* OFFER: name; RESULT, CANCEL: why; NOTE: the line. UTF-8, no NUL at the end */
+		text; /* OFFER: name; RESULT, CLOSE: why; NOTE: the line. UTF-8, no NUL at the end */
 	size_t text_bytes;
 	const uint8_t *data; /* DATA */
 	size_t data_bytes;

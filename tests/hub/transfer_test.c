@@ -40,7 +40,7 @@ static struct transfer_message sample(enum transfer_kind kind)
 		message.digest[31] = 1;
 		break;
 	case TRANSFER_RESULT:
-	case TRANSFER_CANCEL:
+	case TRANSFER_CLOSE:
 		message.code = TRANSFER_STORAGE;
 		message.text = "why";
 		message.text_bytes = 3;

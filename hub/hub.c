@@ -1,0 +1,614 @@
+/*
+ * hub.c: peerhub hub. Serves one or more groups on one address: members meet here, and it passes
+ * relay messages on between the members of one group (docs/relay.md).
+ *
+ * The source of what it delivers is never what a message claims but the identity that the library
+ * verified for the connection it came by. A group is a node of its own with a table of its own, so
+ * that no message can cross. What cannot be delivered is answered with a status; a member that does
+ * not read its statuses loses its connection, so that nothing piles up here.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "commands.h"
+#include "loop.h"
+#include "names.h"
+#include "node.h"
+#include "options.h"
+#include "p2p.h"
+#include "peerhub.h"
+#include "peerhub/extras.h"
+#include "receiver.h"
+#include "relay.h"
+#include "route.h"
+#include "say.h"
+#include "transfer.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define EVENTS_A_TURN 256u /* of one group before the others and the timers have their turn */
+#define OWED_MAX 64u /* statuses that one member may leave unread */
+#define OWED_RETRY_MS 20u
+
+/* A status that its addressee's queue had no room for. */
+struct owed_status {
+	uint64_t tag;
+	uint8_t type[16];
+	enum relay_code code;
+	uint16_t name_bytes;
+	char name[RELAY_NAME_BYTES_MAX];
+};
+
+/* Hangs at member->user while there is something owed. */
+struct owed {
+	unsigned count;
+	struct owed_status statuses[OWED_MAX];
+};
+
+struct totals {
+	uint64_t delivered, bytes, absent, slow, errors;
+};
+
+struct served {
+	struct node node;
+	struct receiver receiver;
+	bool is_ready;
+	bool is_owing; /* some member may have something owed */
+	struct totals totals;
+	uint8_t *scratch; /* one message on its way out, grown as needed */
+	size_t scratch_bytes;
+};
+
+struct hub {
+	struct served *groups;
+	size_t group_count;
+	bool failed;
+};
+
+/* ---- status --------------------------------------------------------------------------------- */
+
+static int status_send(struct served *served, uint64_t connection, const struct owed_status *status)
+{
+	uint8_t out[RELAY_HEADER_BYTES_MAX + 4], payload[4];
+	struct relay_message message = {.kind = RELAY_STATUS,
+		.name = status->name,
+		.name_bytes = status->name_bytes,
+		.tag = status->tag,
+		.payload = payload,
+		.payload_bytes = 4};
+	size_t written;
+	int result;
+
+	memcpy(message.type, status->type, 16);
+	relay_code_put(status->code, payload);
+	result = relay_encode(&message, out, sizeof(out), &written);
+	assert(result == 0);
+	return node_send(&served->node, connection, relay_type, out, written);
+}
+
+/* Send it after those that wait already, or let it wait too. */
+static void status_post(
+	struct served *served, struct member *member, const struct owed_status *status)
+{
+	struct owed *owed = member->user;
+
+	if (owed == NULL && status_send(served, member->connection, status) != -EAGAIN)
+		return;
+	if (owed == NULL) {
+		owed = calloc(1, sizeof(*owed));
+		member->user = owed;
+		served->is_owing = owed != NULL || served->is_owing;
+	}
+	if (owed == NULL || owed->count == OWED_MAX) {
+		node_close_bad(&served->node, member->connection, NODE_REASON_STATUSES,
+			"relay: statuses are not read");
+		return;
+	}
+	owed->statuses[owed->count++] = *status;
+}
+
+static void status_pay_one(struct member *member, void *context)
+{
+	struct served *served = context;
+	struct owed *owed = member->user;
+	unsigned sent = 0;
+
+	if (owed == NULL)
+		return;
+	while (sent < owed->count &&
+		status_send(served, member->connection, &owed->statuses[sent]) != -EAGAIN)
+		sent++;
+	owed->count -= sent;
+	memmove(owed->statuses, owed->statuses + sent, owed->count * sizeof(owed->statuses[0]));
+	if (owed->count > 0) {
+		served->is_owing = true;
+		return;
+	}
+	free(owed);
+	member->user = NULL;
+}
+
+/* Tell the source that its message did not reach `name`. */
+static void status_report(struct served *served, struct member *source,
+	const struct relay_message *message, const char *name, size_t name_bytes,
+	enum relay_code code)
+{
+	struct owed_status status = {
+		.tag = message->tag, .code = code, .name_bytes = (uint16_t)name_bytes};
+
+	if (code == RELAY_ABSENT)
+		served->totals.absent++;
+	else
+		served->totals.slow++;
+	memcpy(status.type, message->type, 16);
+	memcpy(status.name, name, name_bytes);
+	status_post(served, source, &status);
+}
+
+/* ---- passing on ----------------------------------------------------------------------------- */
+
+/* Write DELIVER of `message`, stamped with its true source, into the scratch buffer. */
+static int deliver_encode(struct served *served, const struct member *source,
+	const struct relay_message *message, size_t *written)
+{
+	struct relay_message deliver = *message;
+	size_t bytes;
+	uint8_t *grown;
+
+	deliver.kind = RELAY_DELIVER;
+	deliver.name = source->identity;
+	deliver.name_bytes = strlen(source->identity);
+	bytes = relay_bytes(&deliver);
+	if (bytes > RELAY_MESSAGE_BYTES_MAX)
+		return -EMSGSIZE;
+	if (bytes > served->scratch_bytes) {
+		grown = realloc(served->scratch, bytes);
+		if (grown == NULL)
+			return -EAGAIN; /* as good as a full queue: the source tries again */
+		served->scratch = grown;
+		served->scratch_bytes = bytes;
+	}
+	return relay_encode(&deliver, served->scratch, served->scratch_bytes, written);
+}
+
+static enum relay_code code_of(int status)
+{
+	switch (status) {
+	case -EMSGSIZE:
+		return RELAY_TOO_LARGE;
+	case -EAGAIN:
+		return RELAY_SLOW;
+	default:
+		return RELAY_ABSENT; /* it is leaving this moment */
+	}
+}
+
+static void relay_send(
+	struct served *served, struct member *source, const struct relay_message *message)
+{
+	struct member *target;
+	size_t written = 0;
+	int status = -ENOENT;
+
+	target = members_named(&served->node.members, message->name, message->name_bytes);
+	if (target != NULL)
+		status = deliver_encode(served, source, message, &written);
+	if (status == 0)
+		status = node_send(
+			&served->node, target->connection, relay_type, served->scratch, written);
+	if (status == 0) {
+		served->totals.delivered++;
+		served->totals.bytes += message->payload_bytes;
+		return;
+	}
+	status_report(served, source, message, message->name, message->name_bytes, code_of(status));
+}
+
+struct broadcast {
+	struct served *served;
+	struct member *source;
+	const struct relay_message *message;
+	size_t written;
+};
+
+static void broadcast_one(struct member *member, void *context)
+{
+	struct broadcast *broadcast = context;
+	struct served *served = broadcast->served;
+	int status;
+
+	if (strcmp(member->identity, broadcast->source->identity) == 0)
+		return;
+	status = node_send(
+		&served->node, member->connection, relay_type, served->scratch, broadcast->written);
+	if (status == 0) {
+		served->totals.delivered++;
+		served->totals.bytes += broadcast->message->payload_bytes;
+	} else if (status == -EAGAIN) {
+		status_report(served, broadcast->source, broadcast->message, member->identity,
+			strlen(member->identity), RELAY_SLOW);
+	}
+}
+
+static void relay_broadcast(
+	struct served *served, struct member *source, const struct relay_message *message)
+{
+	struct broadcast broadcast = {served, source, message, 0};
+	int status = deliver_encode(served, source, message, &broadcast.written);
+
+	if (status != 0)
+		status_report(served, source, message, source->identity, strlen(source->identity),
+			code_of(status));
+	else
+		members_each(&served->node.members, true, broadcast_one, &broadcast);
+}
+
+static void on_relay(struct served *served, uint64_t connection, const uint8_t *data, size_t bytes)
+{
+	struct member *source = members_at(&served->node.members, connection);
+	const char *why = "relay: only send and broadcast go to a hub";
+	struct relay_message message;
+
+	/* Not a direct connection (a neighbor's), or one that ended meanwhile: there is nobody whom a
+	 * status could reach. */
+	if (source == NULL)
+		return;
+	if (relay_decode(data, bytes, &message, &why) == 0) {
+		if (message.kind == RELAY_SEND) {
+			relay_send(served, source, &message);
+			return;
+		}
+		if (message.kind == RELAY_BROADCAST) {
+			relay_broadcast(served, source, &message);
+			return;
+		}
+	}
+	served->totals.errors++;
+	node_close_bad(&served->node, connection, NODE_REASON_RELAY, why);
+}
+
+/* ---- files and lines for the hub itself ----------------------------------------------------- */
+
+static void on_transfer(struct served *served, uint64_t connection, enum transfer_kind kind,
+	const uint8_t *data, size_t bytes, uint64_t now_ms)
+{
+	struct route route = {.node = &served->node, .connection = connection};
+	struct member *source = members_at(&served->node.members, connection);
+	struct transfer_message message;
+	const char *why = NULL;
+
+	if (source == NULL)
+		return;
+	if (kind == TRANSFER_ACK || kind == TRANSFER_RESULT)
+		why = "transfer: an answer without a transfer";
+	else if (transfer_decode(kind, data, bytes, &message, &why) == 0)
+		why = receiver_on_message(
+			&served->receiver, &route, source->identity, &message, now_ms);
+	if (why != NULL)
+		node_close_bad(&served->node, connection, NODE_REASON_TRANSFER, why);
+}
+
+static void on_data(
+	struct served *served, const PEER_EVENT_INCOMING_DATA *incoming, uint64_t now_ms)
+{
+	const uint8_t *data = incoming->data.pbData;
+	uint8_t type[16];
+	unsigned kind;
+
+	node_type_from_guid(&incoming->type, type);
+	kind = transfer_kind_of(type);
+	if (memcmp(type, relay_type, 16) == 0)
+		on_relay(served, incoming->ullConnectionId, data, incoming->data.cbData);
+	else if (kind != 0)
+		on_transfer(served, incoming->ullConnectionId, (enum transfer_kind)kind, data,
+			incoming->data.cbData, now_ms);
+	else if (served->node.unread_types++ == 0)
+		say_note("messages of types that are not peerhub's own are ignored");
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+static void on_connection(struct served *served, const PEER_EVENT_CONNECTION_CHANGE_DATA *change)
+{
+	if (change->status != PEER_CONNECTED)
+		receiver_on_lost(&served->receiver, &served->node, change->ullConnectionId);
+	node_on_connection(&served->node, change);
+}
+
+static void on_status(struct hub *hub, struct served *served)
+{
+	if (served->is_ready || !(node_status(&served->node) & PEER_GROUP_STATUS_LISTENING))
+		return;
+	served->is_ready = true;
+	if (node_say_ready(&served->node) < 0)
+		hub->failed = true;
+}
+
+static void on_event(
+	struct hub *hub, struct served *served, const PEER_GROUP_EVENT_DATA *event, uint64_t now_ms)
+{
+	switch (event->eventType) {
+	case PEER_GROUP_EVENT_STATUS_CHANGED:
+		on_status(hub, served);
+		return;
+	case PEER_GROUP_EVENT_DIRECT_CONNECTION:
+		on_connection(served, &event->connectionChangeData);
+		return;
+	case PEER_GROUP_EVENT_INCOMING_DATA:
+		on_data(served, &event->incomingData, now_ms);
+		return;
+	case PEER_GROUP_EVENT_CONNECTION_FAILED:
+		say_result(event->hrConnectionFailedReason, "cannot serve the group \"%s\"",
+			served->node.name);
+		hub->failed = true;
+		return;
+	default:
+		return;
+	}
+}
+
+/* Some of a group's events. True: there may be more. */
+static bool turn(struct hub *hub, struct served *served, uint64_t now_ms)
+{
+	PPEER_GROUP_EVENT_DATA event;
+	int status = 0;
+
+	node_events_begin(&served->node);
+	for (unsigned i = 0; i < EVENTS_A_TURN && !hub->failed; i++) {
+		status = node_event(&served->node, &event);
+		if (status <= 0)
+			break;
+		on_event(hub, served, event, now_ms);
+		PeerFreeData(event);
+	}
+	if (status < 0)
+		hub->failed = true;
+	return status > 0;
+}
+
+/* The timers of a group; returns when to come back. */
+static uint64_t step(struct hub *hub, struct served *served, uint64_t now_ms)
+{
+	uint64_t wake = receiver_step(&served->receiver, now_ms);
+
+	if (served->receiver.output_failed)
+		hub->failed = true;
+	if (!served->is_owing)
+		return wake;
+	served->is_owing = false;
+	members_each(&served->node.members, false, status_pay_one, served);
+	return served->is_owing ? loop_earlier(wake, now_ms + OWED_RETRY_MS) : wake;
+}
+
+static bool is_all_ready(const struct hub *hub)
+{
+	for (size_t i = 0; i < hub->group_count; i++)
+		if (!hub->groups[i].is_ready)
+			return false;
+	return true;
+}
+
+static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
+{
+	uint64_t begin_ms = loop_now_ms(), now_ms = begin_ms, wake;
+	struct pollfd polls[1 + OPTION_LIST_MAX];
+	bool more;
+
+	while (loop_signal() == 0 && !hub->failed) {
+		wake = LOOP_NEVER;
+		more = false;
+		now_ms = loop_now_ms();
+		for (size_t i = 0; i < hub->group_count; i++) {
+			more = turn(hub, &hub->groups[i], now_ms) || more;
+			wake = loop_earlier(wake, step(hub, &hub->groups[i], now_ms));
+			polls[1 + i] = (struct pollfd){
+				.fd = hub->groups[i].node.event_fd, .events = POLLIN};
+		}
+		if (!is_all_ready(hub)) {
+			if (now_ms >= begin_ms + timeout_ms) {
+				say_error("not ready after %" PRIu64 " seconds", timeout_ms / 1000);
+				return EXIT_TIMEOUT;
+			}
+			wake = loop_earlier(wake, begin_ms + timeout_ms);
+		}
+		if (for_ms != 0 && now_ms >= begin_ms + for_ms)
+			break;
+		if (for_ms != 0)
+			wake = loop_earlier(wake, begin_ms + for_ms);
+		if (loop_wait(polls, 1 + hub->group_count, more ? 0 : wake) < 0)
+			hub->failed = true;
+	}
+	return hub->failed ? EXIT_FAILED : EXIT_OK;
+}
+
+/* ---- begin and end -------------------------------------------------------------------------- */
+
+struct hub_options {
+	const char *identity, *listen, *receive, *neighbor;
+	struct option_list groups;
+	uint64_t timeout_s, for_s;
+	bool lines;
+};
+
+static int go_online(struct served *served, const struct hub_options *options)
+{
+	PEER_ADDRESS address;
+	HRESULT result;
+
+	if (options->neighbor == NULL) {
+		result = PeerGroupConnect(served->node.group);
+	} else {
+		if (names_address(options->neighbor, &address) < 0)
+			return -EIO;
+		result = PeerGroupConnectByAddress(served->node.group, 1, &address);
+	}
+	if (SUCCEEDED(result))
+		return 0;
+	say_result(result, "cannot bring \"%s\" online", served->node.name);
+	return -EIO;
+}
+
+static int serve(struct served *served, const char *identity, const char *group,
+	const struct hub_options *options)
+{
+	struct receiver_options receiver = {
+		.directory = options->receive, .lines = options->lines || options->receive != NULL};
+	int status = node_open(&served->node, identity, group);
+
+	if (status == 0)
+		status = receiver_begin(&served->receiver, &receiver);
+	if (status == 0)
+		status = go_online(served, options);
+	return status;
+}
+
+static void serve_end(struct served *served)
+{
+	const struct totals *totals = &served->totals;
+	char *name = names_word_narrow(served->node.name);
+
+	receiver_end(&served->receiver);
+	if (served->is_ready && name != NULL)
+		(void)say_line("relayed %" PRIu64 " bytes %" PRIu64 " absent %" PRIu64
+			       " slow %" PRIu64 " errors %" PRIu64 " group %s",
+			totals->delivered, totals->bytes, totals->absent, totals->slow,
+			totals->errors, name);
+	free(name);
+	node_end(&served->node);
+	free(served->scratch);
+}
+
+/* Names of the groups to serve, each for free(): those given, else all of the identity's. */
+static int choose_groups(
+	const char *identity, const struct option_list *given, char **names, size_t *count)
+{
+	struct names_list list = {0};
+	HPEERENUM enumeration;
+	HRESULT result;
+	WCHAR *wide;
+
+	*count = 0;
+	for (size_t i = 0; i < given->count; i++) {
+		names[*count] = names_group(identity, given->items[i]);
+		if (names[*count] == NULL)
+			return -EIO;
+		++*count;
+	}
+	if (*count > 0)
+		return 0;
+	wide = names_wide(identity);
+	if (wide == NULL)
+		return -EIO;
+	result = PeerEnumGroups(wide, &enumeration);
+	free(wide);
+	if (SUCCEEDED(result))
+		result = names_take_all(enumeration, &list);
+	if (FAILED(result)) {
+		say_result(result, "cannot list the groups of \"%s\"", identity);
+		return -EIO;
+	}
+	for (ULONG i = 0; i < list.count && *count < OPTION_LIST_MAX; i++) {
+		names[*count] = names_narrow(((PEER_NAME_PAIR *)list.items[i])->pwzPeerName);
+		if (names[*count] != NULL)
+			++*count;
+	}
+	PeerFreeData(list.items);
+	if (*count > 0)
+		return 0;
+	say_error("\"%s\" is in no group: create or join one first", identity);
+	return -EIO;
+}
+
+static int serve_all(struct hub *hub, const char *identity, char **names, size_t count,
+	const struct hub_options *options)
+{
+	int code = EXIT_FAILED;
+
+	hub->groups = calloc(count, sizeof(*hub->groups));
+	if (hub->groups == NULL) {
+		say_error("out of memory");
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < count; i++) {
+		hub->groups[i].receiver.directory_fd = -1;
+		hub->groups[i].node.event_fd = -1;
+	}
+	while (hub->group_count < count &&
+		serve(&hub->groups[hub->group_count], identity, names[hub->group_count], options) ==
+			0)
+		hub->group_count++;
+	if (hub->group_count == count)
+		code = run(hub, options->timeout_s * 1000, options->for_s * 1000);
+	/* One more than were served: the one that failed half way. */
+	for (size_t i = 0; i < count && i <= hub->group_count; i++)
+		serve_end(&hub->groups[i]);
+	free(hub->groups);
+	return code;
+}
+
+int hub_main(int argc, char **argv)
+{
+	struct hub_options given = {.timeout_s = 30};
+	const struct option_spec options[] = {
+		{"listen", OPTION_TEXT, "HOST:PORT",
+			"where to listen, numeric; port 0: any free one;\n"
+			"default PEERHUB_LISTEN, then [::]:3587",
+			&given.listen, 0, 0},
+		{"group", OPTION_LIST, "GROUP",
+			"a group to serve, may be repeated; default all of the identity's",
+			&given.groups, 0, 0},
+		{"identity", OPTION_TEXT, "ID", "who serves; default the default identity",
+			&given.identity, 0, 0},
+		{"receive", OPTION_TEXT, "DIR",
+			"take files sent to the hub itself into DIR; - is standard output",
+			&given.receive, 0, 0},
+		{"receive-lines", OPTION_FLAG, NULL, "print lines sent to the hub itself",
+			&given.lines, 0, 0},
+		{"neighbor", OPTION_TEXT, "HOST:PORT",
+			"go online by a member there (a hub that did not create the group)",
+			&given.neighbor, 0, 0},
+		{"timeout", OPTION_NUMBER, "SECONDS", "how long getting ready may take; default 30",
+			&given.timeout_s, 1, 1000000},
+		{"for", OPTION_NUMBER, "SECONDS", "end by itself after this time", &given.for_s, 1,
+			1000000000},
+	};
+	const struct command command = {"peerhub hub", "",
+		"Serve groups: members connect here, and messages between them are relayed.\n"
+		"Prints \"ready ADDRESS identity ID group GROUP\" for each group, ends on SIGINT\n"
+		"and SIGTERM.",
+		options, COUNT(options), 0, 0};
+	char *identity, *names[OPTION_LIST_MAX];
+	struct option_list operands;
+	enum options_verdict verdict;
+	struct common common;
+	struct hub hub = {0};
+	int code = EXIT_FAILED;
+	size_t count = 0;
+	HRESULT result;
+
+	verdict = options_parse(&command, argc, argv, &common, &operands);
+	if (verdict != OPTIONS_GO)
+		return options_exit(verdict);
+	if (given.listen != NULL && FAILED(result = PeerhubSetListen(given.listen))) {
+		say_result(result, "--listen \"%s\"", given.listen);
+		return EXIT_USAGE;
+	}
+	if (given.receive != NULL && strcmp(given.receive, "-") == 0)
+		say_lines_on_stderr();
+	if (loop_begin() < 0) {
+		say_error("cannot take signals: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	identity = names_identity(given.identity);
+	if (identity != NULL && choose_groups(identity, &given.groups, names, &count) == 0 &&
+		names_startup()) {
+		code = serve_all(&hub, identity, names, count, &given);
+		(void)PeerGroupShutdown();
+	}
+	while (count > 0)
+		free(names[--count]);
+	free(identity);
+	return code;
+}

@@ -1,0 +1,81 @@
+/*
+ * loop.c: see loop.h.
+ */
+#include "loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_MS_MAX 60000u /* a long sleep is cut: harmless, and keeps the int of poll in range */
+
+static struct {
+	int fd;
+	int taken;
+} signals = {.fd = -1};
+
+uint64_t loop_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
+}
+
+int loop_begin(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return signals.fd < 0 ? -errno : 0;
+}
+
+int loop_signal_fd(void)
+{
+	return signals.fd;
+}
+
+int loop_signal(void)
+{
+	struct signalfd_siginfo info;
+	sigset_t set;
+
+	if (signals.taken != 0 || signals.fd < 0)
+		return signals.taken;
+	if (read(signals.fd, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	signals.taken = (int)info.ssi_signo;
+	/* Whoever asks twice does not want to wait for a graceful end. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	return signals.taken;
+}
+
+int loop_wait(struct pollfd *polls, size_t count, uint64_t deadline_ms)
+{
+	uint64_t now = loop_now_ms(), left = 0;
+
+	polls[0] = (struct pollfd){.fd = signals.fd, .events = POLLIN};
+	if (deadline_ms > now)
+		left = deadline_ms - now;
+	if (left > WAIT_MS_MAX)
+		left = WAIT_MS_MAX;
+	if (poll(polls, count, (int)left) < 0 && errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+uint64_t loop_earlier(uint64_t left_ms, uint64_t right_ms)
+{
+	return left_ms < right_ms ? left_ms : right_ms;
+}

@@ -1,0 +1,35 @@
+/*
+ * loop.h: time, signals and waiting. SIGINT and SIGTERM come through a descriptor, never through a
+ * handler, so that ending is an ordinary event of the main loop. One thread.
+ */
+#ifndef PEERHUB_HUB_LOOP_H
+#define PEERHUB_HUB_LOOP_H
+
+#include <poll.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOOP_NEVER UINT64_MAX
+
+/* CLOCK_MONOTONIC in ms, at least 1. */
+uint64_t loop_now_ms(void);
+
+/*
+ * Block SIGINT and SIGTERM (a second one of either ends the program as usual once the first was
+ * taken), ignore SIGPIPE. Before the library starts threads, so that they inherit it.
+ * Returns 0 or a negative errno.
+ */
+int loop_begin(void);
+/* Readable while a signal waits; -1 before loop_begin. */
+int loop_signal_fd(void);
+/* The signal taken since loop_begin, or 0. Looks without waiting. */
+int loop_signal(void);
+
+/* Wait for a descriptor, a signal or the deadline (LOOP_NEVER: none). polls[0] is the signals':
+ * filled here. Returns 0 or a negative errno; an early return is allowed. */
+int loop_wait(struct pollfd *polls, size_t count, uint64_t deadline_ms);
+
+/* The earlier of two times. */
+uint64_t loop_earlier(uint64_t left_ms, uint64_t right_ms);
+
+#endif
