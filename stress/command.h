@@ -9,6 +9,7 @@
 #define EXIT_USAGE 2
 
 int spin_command(int argc, char **argv);
+int job_command(int argc, char **argv);
 
 /* A whole decimal number between the bounds; 0 or -EINVAL. */
 int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *number);

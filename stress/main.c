@@ -10,6 +10,7 @@ static const char usage_text[] =
 	"usage: peerhub-stress COMMAND [options]\n"
 	"\n"
 	"  spin    random calls from many threads against one or two hubs, everything audited\n"
+	"  job     many direct connections between two processes, opened, used and closed by every path\n"
 	"\n"
 	"peerhub-stress COMMAND --help shows the options of a command.\n"
 	"Exit codes: 0 nothing found, 1 a violation or a failure, 2 wrong command line, 3 a hang.\n";
@@ -33,6 +34,8 @@ int main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "spin") == 0)
 		return spin_command(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "job") == 0)
+		return job_command(argc - 1, argv + 1);
 	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
 		fputs(usage_text, stdout);
 		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FOUND;
