@@ -469,7 +469,7 @@ static int read_agreement(const struct certificate_info *info, char refusal[REFU
 
 int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REFUSAL_BYTES])
 {
-	uint32_t seen;
+	uint32_t seen = 0;
 
 	memset(info, 0, sizeof(*info));
 	refusal[0] = '\0';
