@@ -47,8 +47,9 @@ struct member *members_at(struct members *members, uint64_t connection);
 /* The newest connection of an identity; NULL: none. */
 struct member *members_named(struct members *members, const char *name, size_t name_bytes);
 
-/* Visit the newest connection of every identity; visit returns 0 to go on. */
-void members_each(
-	struct members *members, int (*visit)(struct member *member, void *context), void *context);
+/* Visit every connection that is known by name, or only the newest one of every identity. The
+ * visitor must not add or remove any. */
+void members_each(struct members *members, bool newest_only,
+	void (*visit)(struct member *member, void *context), void *context);
 
 #endif
