@@ -1,0 +1,18 @@
+/*
+ * Persist: store work that engine callbacks ask for, done on a thread of its own, because a shard
+ * must not wait for a disk. A node is queued at most once; what it has to say is read when its turn
+ * comes. Nothing is lost at an orderly end: persist_flush waits until everything is on disk.
+ */
+#ifndef PEERHUB_API_PERSIST_H
+#define PEERHUB_API_PERSIST_H
+
+#include "api/node.h"
+
+int persist_start(void); /* 0, -ENOMEM, -EAGAIN (no thread) */
+void persist_stop(void); /* after a flush of everything */
+/* Remember that a node is synchronised, and the addresses that worked. Any thread, shards too. */
+void persist_post(struct node *node);
+/* Wait until all that was posted before is on disk or has failed. Not on a shard. */
+void persist_flush(void);
+
+#endif
