@@ -43,6 +43,7 @@ static int hub_start(struct world *world, uint32_t hub, char *why)
 		.timeout_welcome_ms = WORLD_TIMEOUT_WELCOME_MS,
 		.timeout_close_ms = WORLD_TIMEOUT_CLOSE_MS,
 		.ping_interval_ms = WORLD_PING_MS,
+		.flags = PH_HUB_TLS_FAST_DECODE,
 		.user = world,
 	};
 

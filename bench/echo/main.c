@@ -135,6 +135,7 @@ static int hub_start(struct echo *echo, const struct echo_options *options)
 		.connections_per_shard = options->connections == 0
 			? 0
 			: options->connections / threads + options->connections / threads / 8 + 64,
+		.flags = PH_HUB_TLS_FAST_DECODE,
 		.user = echo,
 	};
 	char why[PH_WHY_BYTES] = "";
