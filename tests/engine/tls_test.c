@@ -22,11 +22,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>
 
 static uint32_t test_flags;
 static uint64_t test_seed;
+static bool is_plain_verify; /* measuring: the callback does nothing */
 
 static uint64_t random_next(void)
 {
@@ -38,15 +41,17 @@ static uint64_t random_next(void)
 
 /* ---- OpenSSL's allocations, counted and failed on demand -------------------------------- */
 
-static int64_t held_bytes;
-static uint64_t allocations;
-static uint64_t fail_at; /* 0: never; this allocation fails, and with fail_on all after it */
+static atomic_int_fast64_t held_bytes;
+static atomic_uint_fast64_t allocations;
+static atomic_uint_fast64_t
+	fail_at; /* 0: never; this allocation fails, and with fail_on all after it */
 static bool fail_on;
 
 static bool must_fail(void)
 {
-	allocations++;
-	return fail_at > 0 && (allocations == fail_at || (fail_on && allocations > fail_at));
+	uint64_t number = ++allocations, first = fail_at;
+
+	return first > 0 && (number == first || (fail_on && number > first));
 }
 
 static void *counted_malloc(size_t bytes, const char *file, int line)
@@ -118,7 +123,8 @@ static int on_verify(void *context, const struct ph_chain *chain)
 
 	end->verifies++;
 	end->chain_count = chain->count;
-	for (uint32_t index = 0; fail_at == 0 && index < chain->count; index++) {
+	for (uint32_t index = 0; !is_plain_verify && fail_at == 0 && index < chain->count;
+		index++) {
 		const uint8_t *cursor = chain->der[index].data;
 		X509 *copy = d2i_X509(NULL, &cursor, (long)chain->der[index].bytes);
 
@@ -1325,6 +1331,56 @@ static void tls_shard_gives_all_back(void **state)
 	assert_true(held_bytes - before < 4096);
 }
 
+/* Connections on the shard of a thread that is not the one that made it, nor the one that ends it. */
+static void *open_on_shards(void *argument)
+{
+	struct end *ends = argument;
+
+	for (int round = 0; round < 10; round++) {
+		end_open(&ends[0], TLS_CLIENT, "b.a.p2p");
+		end_open(&ends[1], TLS_SERVER, NULL);
+		converse(&ends[0], &ends[1], 4096);
+		TEST_MUST(ends[0].is_open && ends[1].is_open);
+	}
+	return NULL;
+}
+
+/* The whole life of two shards on one thread. */
+static void *live_on_a_thread(void *argument)
+{
+	struct ph_credentials *credentials = argument;
+	struct end ends[2];
+
+	pair_init(&ends[0], &ends[1]);
+	for (int index = 0; index < 2; index++) {
+		ph_credentials_put(ends[index].credentials);
+		ends[index].credentials = ph_credentials_get(credentials);
+	}
+	open_on_shards(ends);
+	pair_fini(&ends[0], &ends[1]);
+	return NULL;
+}
+
+/* Shards on several threads at once, with credentials in common, and handed from thread to thread. */
+static void tls_shards_on_threads(void **state)
+{
+	struct ph_credentials *credentials = test_identity_create(TEST_P256, "shared");
+	struct end ends[2];
+	pthread_t threads[4];
+
+	(void)state;
+	pair_init(&ends[0], &ends[1]);
+	for (int index = 0; index < 4; index++)
+		assert_int_equal(pthread_create(&threads[index], NULL,
+					 index == 0 ? open_on_shards : live_on_a_thread,
+					 index == 0 ? (void *)ends : (void *)credentials),
+			0);
+	for (int index = 0; index < 4; index++)
+		assert_int_equal(pthread_join(threads[index], NULL), 0);
+	pair_fini(&ends[0], &ends[1]);
+	ph_credentials_put(credentials);
+}
+
 /* ---- measuring -------------------------------------------------------------------------- */
 
 static double cpu_us(void)
@@ -1344,6 +1400,7 @@ static void measure(int count)
 	int64_t before;
 
 	TEST_MUST(held != NULL);
+	is_plain_verify = true;
 	pair_init(&client, &server);
 	converse(&client, &server, 4096);
 	tls_destroy(client.tls);
@@ -1419,6 +1476,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tls_errors_of_others),
 		cmocka_unit_test(tls_without_memory),
 		cmocka_unit_test(tls_shard_gives_all_back),
+		cmocka_unit_test(tls_shards_on_threads),
 	};
 	int count = 0, failures = 0;
 
