@@ -332,7 +332,7 @@ PEERHUB_P2P_API VOID WINAPI PeerFreeData(LPCVOID pvData);
  *
  * Returns  S_OK
  *          E_INVALIDARG  not a live enumeration, or pCount NULL
- * Source   docs/p2p.md, enumerations
+ * Source   docs/p2p.md, memory
  */
 PEERHUB_P2P_API HRESULT WINAPI PeerGetItemCount(HPEERENUM hPeerEnum, ULONG *pCount);
 
@@ -345,7 +345,7 @@ PEERHUB_P2P_API HRESULT WINAPI PeerGetItemCount(HPEERENUM hPeerEnum, ULONG *pCou
  * Returns   S_OK           also at the end, with *pCount 0
  *           E_INVALIDARG   not a live enumeration, pCount or pppvItems NULL
  *           E_OUTOFMEMORY  the position is unchanged
- * Source    docs/p2p.md, enumerations
+ * Source    docs/p2p.md, memory
  */
 PEERHUB_P2P_API HRESULT WINAPI PeerGetNextItem(
 	HPEERENUM hPeerEnum, ULONG *pCount, PVOID **pppvItems);
@@ -355,7 +355,7 @@ PEERHUB_P2P_API HRESULT WINAPI PeerGetNextItem(
  *
  * Returns  S_OK
  *          E_INVALIDARG  not a live enumeration
- * Source   docs/p2p.md, enumerations
+ * Source   docs/p2p.md, memory
  */
 PEERHUB_P2P_API HRESULT WINAPI PeerEndEnumeration(HPEERENUM hPeerEnum);
 

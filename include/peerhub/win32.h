@@ -370,18 +370,92 @@ typedef ULONG_PTR HCRYPTPROV;
 
 typedef VOID(CALLBACK *WAITORTIMERCALLBACK)(PVOID lpParameter, BOOLEAN TimerOrWaitFired);
 
+/*
+ * Make an event object, to be given back with CloseHandle.
+ *
+ * lpEventAttributes  ignored
+ * bManualReset       TRUE: stays signalled until ResetEvent; FALSE: one wait takes the signal
+ * lpName             NULL: named events are not supported
+ * Returns  the handle, last error ERROR_SUCCESS; NULL with the last error
+ *          ERROR_NOT_SUPPORTED        lpName
+ *          ERROR_TOO_MANY_OPEN_FILES  each event has a descriptor (PeerhubEventDescriptor)
+ *          ERROR_NOT_ENOUGH_MEMORY
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API HANDLE WINAPI CreateEventW(LPSECURITY_ATTRIBUTES lpEventAttributes,
 	BOOL bManualReset, BOOL bInitialState, PCWSTR lpName);
+
+/*
+ * Signal an event. If threads or registered waits are waiting they are released by this call: all of
+ * them (manual-reset) or the one that waits longest (auto-reset). Otherwise the event stays signalled;
+ * signalling it again changes nothing. ResetEvent takes the signal away.
+ *
+ * Returns  TRUE; FALSE with ERROR_INVALID_HANDLE
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API BOOL WINAPI SetEvent(HANDLE hEvent);
 PEERHUB_P2P_API BOOL WINAPI ResetEvent(HANDLE hEvent);
+
+/*
+ * Wait until an event, any of several or all of several are signalled, and take the signals of
+ * auto-reset events; all of several are taken together or not at all.
+ *
+ * nCount          1..MAXIMUM_WAIT_OBJECTS
+ * dwMilliseconds  0: only look; INFINITE: for ever. Never returns early.
+ * Returns  WAIT_OBJECT_0 plus the index of the event (the lowest, of several signalled; 0 with
+ *          bWaitAll); WAIT_TIMEOUT; WAIT_FAILED with the last error
+ *          ERROR_INVALID_HANDLE     one is not an event object: nothing is taken
+ *          ERROR_INVALID_PARAMETER  nCount, lpHandles NULL, bWaitAll with an event twice
+ *          ERROR_NOT_ENOUGH_MEMORY
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API DWORD WINAPI WaitForSingleObject(HANDLE hHandle, DWORD dwMilliseconds);
 PEERHUB_P2P_API DWORD WINAPI WaitForMultipleObjects(
 	DWORD nCount, const HANDLE *lpHandles, BOOL bWaitAll, DWORD dwMilliseconds);
+
+/*
+ * End the handle of an event object. Threads that wait on it wait on.
+ *
+ * Returns  TRUE; FALSE with ERROR_INVALID_HANDLE (also for everything that is not an event)
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API BOOL WINAPI CloseHandle(HANDLE hObject);
+
+/*
+ * Call a function on a pool thread each time an event is signalled or a time has passed.
+ *
+ * phNewWaitObject  out: the wait, written before the first callback; for UnregisterWaitEx, not for
+ *                  CloseHandle
+ * Callback         gets Context, and TRUE when the time has passed. Several calls of it may run at
+ *                  once, on up to 32 threads for the whole process; further ones queue.
+ * dwMilliseconds   INFINITE: only signals count
+ * dwFlags          WT_EXECUTEONLYONCE: one call and no more. A manual-reset event needs it, for while
+ *                  it stays signalled it calls without end. WT_EXECUTEINWAITTHREAD: never two calls
+ *                  of this wait at once. Other flags change nothing.
+ * Returns  TRUE; FALSE with the last error, *phNewWaitObject NULL
+ *          ERROR_INVALID_HANDLE     hObject is not an event object
+ *          ERROR_INVALID_PARAMETER  phNewWaitObject or Callback NULL
+ *          ERROR_NOT_ENOUGH_MEMORY  also: no thread, or 16,384 waits are registered
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API BOOL WINAPI RegisterWaitForSingleObject(PHANDLE phNewWaitObject, HANDLE hObject,
 	WAITORTIMERCALLBACK Callback, PVOID Context, ULONG dwMilliseconds, ULONG dwFlags);
+
+/*
+ * End a wait: no call begins after this. UnregisterWait(wait) is UnregisterWaitEx(wait, NULL).
+ *
+ * CompletionEvent  NULL: do not wait for calls that run now. INVALID_HANDLE_VALUE: wait for them,
+ *                  except inside a call of this very wait. An event object: it is signalled when
+ *                  the last of them has returned.
+ * Returns  TRUE    no call runs any more
+ *          FALSE with ERROR_IO_PENDING      ended, and a call still runs; not to be repeated
+ *          FALSE with ERROR_INVALID_HANDLE  not a wait, or CompletionEvent is not an event: no change
+ * Source   docs/p2p.md, events
+ */
 PEERHUB_P2P_API BOOL WINAPI UnregisterWait(HANDLE WaitHandle);
 PEERHUB_P2P_API BOOL WINAPI UnregisterWaitEx(HANDLE WaitHandle, HANDLE CompletionEvent);
+
+/* The last error of this thread; successful calls leave it alone, except CreateEventW. */
 PEERHUB_P2P_API DWORD WINAPI GetLastError(void);
 PEERHUB_P2P_API VOID WINAPI SetLastError(DWORD dwErrCode);
 
