@@ -21,12 +21,3 @@ if(TARGET peerhub-cli)
 		$<TARGET_FILE:peerhub-cli>)
 	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endif()
-
-if(PEERHUB_FUZZ)
-	add_executable(relay_fuzz fuzz/relay_fuzz.c ${PROJECT_SOURCE_DIR}/hub/relay.c
-		${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
-	target_include_directories(relay_fuzz PRIVATE ${PROJECT_SOURCE_DIR})
-	target_compile_options(relay_fuzz PRIVATE -fsanitize=fuzzer)
-	target_link_options(relay_fuzz PRIVATE -fsanitize=fuzzer)
-	target_link_libraries(relay_fuzz PRIVATE peerhub_flags)
-endif()
