@@ -1,0 +1,631 @@
+/*
+ * The shard loop. One turn: enter (submit, wait if nothing is to be done) -> mail -> completions, decoded
+ * into per-connection input -> work -> handshakes -> timers -> the starved -> at most one send per
+ * connection -> closes. Two passes over input, so that one TLS read and one send serve a whole batch.
+ *
+ * Sleeping is allowed only when no list holds work; the protocol is the mailbox's.
+ */
+#include "engine/shard.h"
+
+#include "engine/check.h"
+#include "engine/clock.h"
+#include "engine/hub.h"
+#include "engine/memory.h"
+#include "engine/tsan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RING_SUBMIT_ENTRIES 1024u
+#define RING_FILES_SPARE 32u /* accepts that arrive while accepting is being paused */
+#define UNARMED_WAIT_NS 1000000u
+
+static _Thread_local struct shard *shard_of_thread;
+
+struct shard *shard_self(void)
+{
+	return shard_of_thread;
+}
+
+void shard_self_set(struct shard *shard)
+{
+	shard_of_thread = shard;
+}
+
+/* ---- lists ------------------------------------------------------------------------------ */
+
+void shard_list_add(struct shard *shard, enum conn_list kind, struct conn *conn)
+{
+	struct list *list = &shard->lists[kind];
+
+	if (conn->lists & (1u << kind))
+		return;
+	conn->lists |= (uint8_t)(1u << kind);
+	conn->next[kind] = LIST_END;
+	if (list->tail != LIST_END)
+		shard->conns[list->tail].next[kind] = conn->slot_index;
+	else
+		list->head = conn->slot_index;
+	list->tail = conn->slot_index;
+	list->count++;
+	if (kind == LIST_BLOCKED && !timer_is_armed(&shard->retry_timer))
+		timer_arm(&shard->timers, &shard->retry_timer,
+			shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+}
+
+static struct conn *shard_list_take(struct shard *shard, enum conn_list kind)
+{
+	struct list *list = &shard->lists[kind];
+	struct conn *conn;
+
+	if (list->head == LIST_END)
+		return NULL;
+	conn = &shard->conns[list->head];
+	list->head = conn->next[kind];
+	if (list->head == LIST_END)
+		list->tail = LIST_END;
+	list->count--;
+	conn->lists &= (uint8_t) ~(1u << kind);
+	return conn;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+static void shard_on_stop(struct shard *shard, struct command *command);
+
+int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
+{
+	const struct ph_options *options = &hub->options;
+	struct shard *shard = memory_zalloc(sizeof(*shard));
+	int status = -ENOMEM;
+
+	*out = NULL;
+	if (shard == NULL)
+		return -ENOMEM;
+	shard->hub = hub;
+	shard->index = index;
+	shard->slot_count = options->connections_per_shard;
+	shard->buffer_count = options->receive_buffer_count;
+	shard->stop_command.run = shard_on_stop;
+	for (int kind = 0; kind < LIST_COUNT; kind++)
+		shard->lists[kind].head = shard->lists[kind].tail = LIST_END;
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
+		shard->listeners[i].index = i;
+		shard->listeners[i].fd = -1;
+	}
+	shard->conns = memory_map(shard->slot_count * sizeof(*shard->conns));
+	shard->colds = memory_map(shard->slot_count * sizeof(*shard->colds));
+	shard->notes = memory_map(shard->buffer_count * sizeof(*shard->notes));
+	if (shard->conns == NULL || shard->colds == NULL || shard->notes == NULL)
+		goto undo_maps;
+	status = hash_create(shard->slot_count, &shard->hash);
+	if (status < 0)
+		goto undo_maps;
+	status = history_create(options->receipts_per_shard, &shard->history);
+	if (status < 0)
+		goto undo_hash;
+	status = home_take(shard->slot_count, &shard->home);
+	if (status < 0)
+		goto undo_history;
+	shard->slots = shard->home->table.slots;
+	shard->home->conns = shard->conns;
+	shard->home->shard = shard;
+	shard->home->send_queue_bytes = options->send_queue_bytes;
+	shard->slots_usable = slot_table_fill(&shard->home->table, shard->slot_count);
+	*out = shard;
+	return 0;
+
+undo_history:
+	history_destroy(shard->history);
+undo_hash:
+	hash_destroy(shard->hash);
+undo_maps:
+	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
+	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
+	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
+	memory_free(shard);
+	return status;
+}
+
+void shard_destroy(struct shard *shard)
+{
+	if (shard == NULL)
+		return;
+	/* A shard that never ran still has its slots in the free queue: nobody may find them there. */
+	while (slot_take(&shard->home->table) >= 0)
+		;
+	home_give_back(shard->home);
+	history_destroy(shard->history);
+	hash_destroy(shard->hash);
+	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
+	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
+	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
+	memory_free(shard);
+}
+
+int shard_begin(struct shard *shard)
+{
+	const struct ph_options *options = &shard->hub->options;
+	struct ring_options ring_options = {
+		.submit_entries = RING_SUBMIT_ENTRIES,
+		.complete_entries = RING_SUBMIT_ENTRIES * 2,
+		.file_count = shard->slot_count + RING_FILES_SPARE,
+		.buffer_count = options->receive_buffer_count,
+		.buffer_bytes = options->receive_buffer_bytes,
+		.direct = shard->hub->features.direct,
+	};
+	int status;
+
+	/* An overflow of the completion queue ends multishots early (they are armed again), so it should
+	 * hold every data completion: one per provided buffer, and a send for each of those. */
+	while (ring_options.complete_entries < options->receive_buffer_count * 4)
+		ring_options.complete_entries *= 2;
+	shard_self_set(shard);
+	shard->now_ns = clock_now_ns();
+	timer_wheel_init(&shard->timers, shard->now_ns);
+	status = ring_create(&ring_options, &shard->ring);
+	if (status < 0)
+		return status;
+	status = tls_shard_create(&conn_tls_events, shard->hub->options.flags, &shard->tls);
+	if (status < 0) {
+		ring_destroy(shard->ring);
+		shard->ring = NULL;
+	}
+	return status;
+}
+
+void shard_end(struct shard *shard)
+{
+	struct send_block *block;
+
+	timer_cancel(&shard->timers, &shard->retry_timer);
+	while (shard->jobs != NULL)
+		spread_job_end(shard, shard->jobs);
+	assert(!mailbox_has_mail(&shard->home->mailbox));
+	ring_destroy(shard->ring);
+	shard->ring = NULL;
+	tls_shard_destroy(shard->tls);
+	shard->tls = NULL;
+	while ((block = shard->blocks) != NULL) {
+		shard->blocks = block->next;
+		memory_free(block);
+	}
+	shard_self_set(NULL);
+}
+
+/* ---- mail ------------------------------------------------------------------------------- */
+
+void shard_post(struct home *home, struct command *command)
+{
+	mailbox_post(&home->mailbox, &command->link);
+}
+
+void shard_post_slot(struct home *home, struct slot *slot)
+{
+	mailbox_post(&home->mailbox, &slot->link);
+}
+
+/* A mailbox holds the links of our own slots and of commands; the address tells them apart. */
+static bool link_is_slot(const struct shard *shard, const struct ck_stack_entry *link)
+{
+	uintptr_t at = (uintptr_t)link, begin = (uintptr_t)shard->slots;
+
+	return at >= begin && at < begin + shard->slot_count * sizeof(struct slot);
+}
+
+static void shard_on_slot_mail(struct shard *shard, struct slot *slot)
+{
+	uint32_t index = (uint32_t)(slot - shard->slots);
+	struct conn *conn = &shard->conns[index];
+	uint64_t word = slot_take_mail(slot);
+
+	if (word & SLOT_DIAL) {
+		conn_init(conn, shard, index, slot_word_generation(word));
+		atomic_fetch_add_explicit(&shard->live, 1, memory_order_relaxed);
+	}
+	if (conn->shard != NULL)
+		conn_on_mail(conn, word);
+}
+
+static void shard_drain_mail(struct shard *shard)
+{
+	struct ck_stack_entry *link;
+
+	for (uint32_t i = 0; i < SHARD_MAIL_PER_TURN; i++) {
+		link = mailbox_take(&shard->home->mailbox);
+		if (link == NULL)
+			return;
+		if (link_is_slot(shard, link)) {
+			shard_on_slot_mail(shard,
+				(struct slot *)(void *)((char *)link -
+					offsetof(struct slot, link)));
+		} else {
+			struct command *command = (struct command *)(void *)((char *)link -
+				offsetof(struct command, link));
+
+			command->run(shard, command);
+		}
+	}
+}
+
+/* ---- listeners -------------------------------------------------------------------------- */
+
+static void listener_gone(struct shard *shard, struct listener *listener)
+{
+	close(listener->fd);
+	listener->fd = -1;
+	listener->used = false;
+	hub_listener_gone(shard->hub, listener->index);
+}
+
+void shard_listener_arm(struct shard *shard, struct listener *listener)
+{
+	if (!listener->used || listener->armed || listener->ending || shard->accept_paused)
+		return;
+	if (!ring_accept_arm(shard->ring, listener->fd,
+		    op_data(OP_ACCEPT, listener->index, listener->generation))) {
+		SHARD_COUNT(shard, sq_full);
+		shard->accept_paused = true; /* the retry timer takes it up */
+		if (!timer_is_armed(&shard->retry_timer))
+			timer_arm(&shard->timers, &shard->retry_timer,
+				shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+		return;
+	}
+	listener->armed = true;
+}
+
+static void listener_cancel(struct shard *shard, struct listener *listener)
+{
+	if (!listener->used || !listener->armed)
+		return;
+	if (!ring_cancel(shard->ring, op_data(OP_ACCEPT, listener->index, listener->generation),
+		    op_data(OP_CANCEL, 0xffffffu, 0)) &&
+		!timer_is_armed(&shard->retry_timer))
+		timer_arm(&shard->timers, &shard->retry_timer,
+			shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+}
+
+/* Pause accepting before the tables are full: the kernel would accept, find no room, and close the
+ * stranger's connection. The backlog keeps them instead. */
+void shard_accept_update(struct shard *shard)
+{
+	uint32_t handshakes_max = shard->hub->options.handshakes_per_shard;
+	uint32_t free_count = slot_free_count(&shard->home->table);
+
+	if (!shard->accept_paused) {
+		if (shard->handshakes < handshakes_max && free_count > SHARD_SLOTS_RESERVE)
+			return;
+		shard->accept_paused = true;
+		SHARD_COUNT(shard, accept_paused);
+		for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+			listener_cancel(shard, &shard->listeners[i]);
+		return;
+	}
+	if (shard->handshakes > handshakes_max - handshakes_max / 4 ||
+		free_count < 2 * SHARD_SLOTS_RESERVE || timer_is_armed(&shard->retry_timer))
+		return;
+	shard->accept_paused = false;
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		shard_listener_arm(shard, &shard->listeners[i]);
+}
+
+static void shard_accept(struct shard *shard, struct listener *listener, int32_t file)
+{
+	int64_t index = slot_take(&shard->home->table);
+	struct slot *slot;
+	uint32_t generation;
+
+	if (index < 0 || shard->stopping || listener->ending) {
+		if (index >= 0)
+			(void)slot_put(&shard->home->table, (uint32_t)index);
+		(void)ring_close(shard->ring, file, op_data(OP_CLOSE, 0xffffffu, 0));
+		SHARD_COUNT(shard, accept_errors);
+		return;
+	}
+	slot = &shard->slots[index];
+	generation = slot_open(slot, listener->options.tag,
+		listener->options.framing == PH_FRAMING_RAW ? SLOT_RAW : 0, false);
+	atomic_fetch_add_explicit(&shard->live, 1, memory_order_relaxed);
+	conn_init(&shard->conns[index], shard, (uint32_t)index, generation);
+	conn_accept(&shard->conns[index], listener, file);
+}
+
+static void shard_on_accept(struct shard *shard, const struct ring_completion *done)
+{
+	uint32_t index = (uint32_t)(done->user_data >> 32) & 0xffffffu;
+	struct listener *listener = &shard->listeners[index];
+
+	assert(index < LISTENERS_MAX && listener->used);
+	assert(listener->generation == (uint32_t)done->user_data);
+	if (done->result >= 0) {
+		shard_accept(shard, listener, done->result);
+	} else if (done->result != -ECANCELED) {
+		SHARD_COUNT(shard, accept_errors);
+		if (!(done->flags & RING_MORE)) {
+			/* No room, or an error that may stay: not a busy loop, a look every 100 ms. */
+			shard->accept_paused = true;
+			timer_arm(&shard->timers, &shard->retry_timer,
+				shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+		}
+	}
+	if (done->flags & RING_MORE) {
+		shard_accept_update(shard);
+		return;
+	}
+	listener->armed = false;
+	if (listener->ending) {
+		listener_gone(shard, listener);
+		return;
+	}
+	shard_accept_update(shard);
+	shard_listener_arm(shard, listener);
+}
+
+/* Stop accepting and give the socket back, at once or when its accept has ended. */
+void shard_listener_end(struct shard *shard, struct listener *listener)
+{
+	if (!listener->used)
+		return; /* the hub's stop was first */
+	listener->ending = true;
+	if (listener->armed)
+		listener_cancel(shard, listener);
+	else
+		listener_gone(shard, listener);
+}
+
+/* A cancel that found no submission entry is asked for again. */
+static void listeners_retry(struct shard *shard)
+{
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		if (shard->listeners[i].ending)
+			listener_cancel(shard, &shard->listeners[i]);
+}
+
+/* ---- completions ------------------------------------------------------------------------ */
+
+static void shard_on_completion(struct shard *shard, const struct ring_completion *done)
+{
+	enum op_kind kind = (enum op_kind)(done->user_data >> 56);
+	uint32_t index = (uint32_t)(done->user_data >> 32) & 0xffffffu;
+	struct conn *conn;
+
+	if (kind == OP_WAKE) {
+		if (!(done->flags & RING_MORE))
+			shard->wake_armed = false;
+		return;
+	}
+	if (kind == OP_ACCEPT) {
+		shard_on_accept(shard, done);
+		return;
+	}
+	if (kind == OP_CANCEL && done->result == -ENOENT)
+		SHARD_COUNT(shard, cancel_none);
+	else if (kind == OP_CANCEL && done->result == -EALREADY)
+		SHARD_COUNT(shard, cancel_already);
+	if (index >= shard->slot_count)
+		return; /* a silent one of the shard's own */
+	conn = &shard->conns[index];
+	if (conn->generation != (uint32_t)done->user_data || conn->state == CONN_FREE) {
+		/* Of another life of this slot: only silent operations can be so late. */
+		assert(kind >= OP_COUNTED);
+		SHARD_COUNT(shard, completions_stale);
+		return;
+	}
+	conn_on_completion(conn, kind, done);
+}
+
+static void shard_decode(struct shard *shard)
+{
+	struct ring_completion done;
+
+	while (ring_next(shard->ring, &done)) {
+		SHARD_COUNT(shard, completions);
+		shard_on_completion(shard, &done);
+	}
+	if (ring_overflowed(shard->ring))
+		SHARD_COUNT(shard, cq_overflows);
+}
+
+/* ---- passes over the lists --------------------------------------------------------------- */
+
+static void shard_pass(struct shard *shard, enum conn_list kind, uint32_t count_max,
+	void (*visit)(struct conn *conn))
+{
+	/* Only what is there now: what a visit adds waits for the next turn. */
+	uint32_t count = shard->lists[kind].count;
+	struct conn *conn;
+
+	if (count > count_max)
+		count = count_max;
+	while (count-- > 0 && (conn = shard_list_take(shard, kind)) != NULL)
+		if (conn->state != CONN_FREE)
+			visit(conn);
+}
+
+static void conn_rearm_starved(struct conn *conn)
+{
+	if (!conn->recv_starved)
+		return;
+	conn_recv_arm(conn); /* waits for data first: see recv_starved there */
+	if (conn->ops[OP_RECV] > 0)
+		SHARD_COUNT(conn->shard, receive_rearmed);
+}
+
+static void shard_on_timer(void *context, struct timer *timer)
+{
+	struct shard *shard = context;
+
+	if (timer == &shard->retry_timer) {
+		shard_pass(shard, LIST_BLOCKED, UINT32_MAX, conn_unblock);
+		listeners_retry(shard);
+		shard_accept_update(shard);
+		return;
+	}
+	for (struct spread_job *job = shard->jobs; job != NULL; job = job->next) {
+		if (timer == &job->timer) {
+			spread_job_run(shard, job);
+			return;
+		}
+	}
+	conn_on_timer((struct conn *)(void *)((char *)timer - offsetof(struct conn, timer)));
+}
+
+static bool shard_is_idle(const struct shard *shard)
+{
+	return shard->lists[LIST_WORK].count == 0 && shard->lists[LIST_HANDSHAKE].count == 0 &&
+		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0;
+}
+
+static void shard_wait(struct shard *shard, bool may_wait)
+{
+	uint64_t next_ns = timer_next_ns(&shard->timers);
+	uint64_t timeout_ns = RING_FOREVER;
+	int status;
+
+	if (!shard->wake_armed)
+		shard->wake_armed = ring_poll_arm(
+			shard->ring, shard->home->mailbox.waker, op_data(OP_WAKE, 0, 0));
+	SHARD_COUNT(shard, enters);
+	if (next_ns != UINT64_MAX) {
+		uint64_t now_ns = clock_now_ns();
+
+		timeout_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+	}
+	if (!shard->wake_armed && timeout_ns > UNARMED_WAIT_NS)
+		timeout_ns = UNARMED_WAIT_NS;
+	if (!may_wait || timeout_ns == 0 || !shard_is_idle(shard) ||
+		!mailbox_sleep(&shard->home->mailbox)) {
+		status = ring_enter(shard->ring, RING_NO_WAIT, 0);
+	} else {
+		status = ring_enter(shard->ring, 1, timeout_ns);
+		mailbox_awake(&shard->home->mailbox);
+	}
+	if (status < 0)
+		SHARD_COUNT(shard, transport_errors);
+}
+
+void shard_turn(struct shard *shard, bool may_wait)
+{
+	uint64_t begun_ns, spent_ns;
+
+	shard_wait(shard, may_wait);
+	begun_ns = clock_now_ns();
+	shard->now_ns = begun_ns;
+	SHARD_COUNT(shard, turns);
+	shard_drain_mail(shard);
+	shard_decode(shard);
+	shard_pass(shard, LIST_WORK, UINT32_MAX, conn_work);
+	shard_pass(shard, LIST_HANDSHAKE, SHARD_HANDSHAKES_PER_TURN, conn_handshake);
+	(void)timer_run(
+		&shard->timers, shard->now_ns, SHARD_TIMERS_PER_TURN, shard_on_timer, shard);
+	if (shard->lists[LIST_STARVED].count > 0 &&
+		ring_buffers_out(shard->ring) <= shard->buffer_count / 2)
+		shard_pass(shard, LIST_STARVED, UINT32_MAX, conn_rearm_starved);
+	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
+	shard_pass(shard, LIST_CLOSE, SHARD_CLOSES_PER_TURN, conn_close_queue);
+	spent_ns = clock_now_ns() - begun_ns;
+	if (spent_ns >
+		atomic_load_explicit(&shard->counters[COUNTER_loop_ns_max], memory_order_relaxed))
+		atomic_store_explicit(
+			&shard->counters[COUNTER_loop_ns_max], spent_ns, memory_order_relaxed);
+}
+
+/* ---- the end of a connection, and of the shard -------------------------------------------- */
+
+void shard_slot_done(struct shard *shard, struct conn *conn)
+{
+	atomic_fetch_sub_explicit(&shard->live, 1, memory_order_relaxed);
+	if (conn->was_open)
+		atomic_store_explicit(&shard->open,
+			atomic_load_explicit(&shard->open, memory_order_relaxed) - 1,
+			memory_order_relaxed);
+	if (!slot_put(&shard->home->table, conn->slot_index)) {
+		SHARD_COUNT(shard, slots_retired);
+		shard->slots_usable--;
+	}
+	if (shard->accept_paused)
+		shard_accept_update(shard);
+}
+
+static void shard_on_stop(struct shard *shard, struct command *command)
+{
+	uint32_t generation;
+
+	(void)command;
+	shard->stopping = true;
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
+		struct listener *listener = &shard->listeners[i];
+
+		if (listener->used)
+			shard_listener_end(shard, listener);
+	}
+	for (uint32_t index = 0; index < shard->slot_count; index++) {
+		struct slot *slot = &shard->slots[index];
+		uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+
+		if (slot_word_state(word) == SLOT_FREE)
+			continue;
+		generation = slot_word_generation(word);
+		(void)hub_close(shard->home, index, generation,
+			atomic_load_explicit(&slot->tag, memory_order_relaxed), shard->stop_how,
+			PH_REASON_LOCAL_STOP, NULL);
+	}
+}
+
+bool shard_is_done(struct shard *shard)
+{
+	if (!shard->stopping)
+		return false;
+	/* Take the free slots out for good: when all are here nobody can open one any more. */
+	while (slot_take(&shard->home->table) >= 0)
+		shard->stop_taken++;
+	if (shard->stop_taken < shard->slots_usable)
+		return false;
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		if (shard->listeners[i].used)
+			return false;
+	return !mailbox_has_mail(&shard->home->mailbox);
+}
+
+/* Words and counters only: safe from any thread while the shard runs. */
+void shard_dump(struct shard *shard, FILE *out)
+{
+	static const char *const names[] = {
+#define COUNTER_NAME(name) #name,
+		PH_COUNTERS(COUNTER_NAME)
+#undef COUNTER_NAME
+	};
+	uint32_t shown = 0;
+
+	fprintf(out, "shard %u home %u live %" PRIu64 " open %" PRIu64 " free %u sleeping %d\n",
+		shard->index, shard->home->index,
+		atomic_load_explicit(&shard->live, memory_order_relaxed),
+		atomic_load_explicit(&shard->open, memory_order_relaxed),
+		slot_free_count(&shard->home->table),
+		atomic_load_explicit(&shard->home->mailbox.sleeping, memory_order_relaxed));
+	for (int i = 0; i < COUNTER_COUNT; i++) {
+		uint64_t value = atomic_load_explicit(&shard->counters[i], memory_order_relaxed);
+
+		if (value > 0)
+			fprintf(out, "  %s %" PRIu64 "\n", names[i], value);
+	}
+	for (uint32_t index = 0; index < shard->slot_count && shown < 64; index++) {
+		uint64_t word =
+			atomic_load_explicit(&shard->slots[index].word, memory_order_relaxed);
+
+		if (slot_word_state(word) == SLOT_FREE)
+			continue;
+		fprintf(out,
+			"  slot %u generation %u state %d senders %u%s%s%s%s tag %" PRIx64 "\n",
+			index, slot_word_generation(word), (int)slot_word_state(word),
+			slot_word_senders(word), (word & SLOT_DIAL) ? " dial" : "",
+			(word & SLOT_CLOSE) ? " close" : "", (word & SLOT_ABORT) ? " abort" : "",
+			(word & SLOT_MAILED) ? " mailed" : "",
+			atomic_load_explicit(&shard->slots[index].tag, memory_order_relaxed));
+		shown++;
+	}
+}
