@@ -9,7 +9,8 @@
  * After the handshake an idle connection keeps its keys and little else: the certificates, the
  * session and the connection's own BIO are given back in tls_settle.
  *
- * The error queue is empty whenever OpenSSL is entered, so an error found there is that call's own.
+ * The error queue is empty whenever OpenSSL is entered, and what a callback of ours (or of those who
+ * gave it to us) leaves there is taken away again, so an error found there is that call's own.
  */
 #include "engine/tls.h"
 
@@ -378,7 +379,9 @@ static int on_client_hello(SSL *ssl, int *alert, void *context)
 	if (tls->has_hello)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	tls->has_hello = true;
+	ERR_set_mark();
 	*alert = answer_hello(tls);
+	ERR_pop_to_mark();
 	return *alert == 0 ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
@@ -485,7 +488,9 @@ static int on_verify_chain(X509_STORE_CTX *store, void *context)
 	int error;
 
 	assert(shard->current != NULL);
+	ERR_set_mark();
 	error = judge_chain(shard->current, X509_STORE_CTX_get0_untrusted(store));
+	ERR_pop_to_mark();
 	X509_STORE_CTX_set_error(store, error);
 	return error == X509_V_OK;
 }

@@ -11,6 +11,7 @@
 #include "engine/chain.h"
 #include "peerhub.h"
 
+#include <errno.h>
 #include <sys/types.h>
 
 #define TLS_HANDSHAKE_BYTES_MAX \
