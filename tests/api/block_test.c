@@ -15,6 +15,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "failing.h"
+
 struct pair {
 	const char *name;
 	const WCHAR *friendly;
@@ -273,6 +275,19 @@ static void block_freed_by_two_threads(void **state)
 	}
 }
 
+static void block_no_memory(void **state)
+{
+	struct pair source = {"0.a", u"b"};
+	size_t before = block_count();
+	void *block = &source;
+
+	(void)state;
+	failing_in = 1;
+	assert_int_equal(block_build(pair_fill, &source, &block), -ENOMEM);
+	assert_null(block);
+	assert_int_equal(block_count(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +301,7 @@ int main(void)
 		cmocka_unit_test(block_foreign_pointers),
 		cmocka_unit_test(block_many_threads),
 		cmocka_unit_test(block_freed_by_two_threads),
+		cmocka_unit_test(block_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "failing.h"
+
 struct name {
 	char *text;
 	size_t extra_bytes; /* asked for beside the text */
@@ -329,9 +331,28 @@ static void enumeration_shared_by_threads(void **state)
 	assert_int_equal(PeerEndEnumeration(sharing.enumeration), S_OK);
 }
 
+/* Runs first: no slots for handles yet. The items are freed whichever allocation fails. */
+static void enumeration_no_memory(void **state)
+{
+	HPEERENUM enumeration;
+
+	(void)state;
+	for (unsigned nth = 1; nth <= 2; nth++) {
+		struct name *names = names_make(2);
+		unsigned freed_before = freed;
+
+		enumeration = names;
+		failing_in = nth;
+		assert_int_equal(enumeration_create(&name_type, names, 2, &enumeration), -ENOMEM);
+		assert_null(enumeration);
+		assert_int_equal(freed - freed_before, 2);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(enumeration_no_memory),
 		cmocka_unit_test(enumeration_in_steps),
 		cmocka_unit_test(enumeration_ended_before_items_are_used),
 		cmocka_unit_test(enumeration_count_zero),

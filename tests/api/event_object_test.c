@@ -24,6 +24,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "failing.h"
+
 static uint64_t seed;
 
 static uint64_t random_next(uint64_t *state)
@@ -1009,9 +1011,45 @@ static void event_many_threads(void **state)
 		usleep(100);
 }
 
+/* Runs first: no slots for handles and no threads yet. */
+static void event_no_memory(void **state)
+{
+	struct called called = {0};
+	HANDLE event, wait;
+
+	(void)state;
+	for (unsigned nth = 1; nth <= 2; nth++) {
+		failing_in = nth;
+		assert_null(CreateEventW(NULL, FALSE, FALSE, NULL));
+		assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+	}
+	event = auto_event();
+	/* The keeper; the first worker; then the wait and its slots, with threads there already. */
+	for (unsigned nth = 1; nth <= 2; nth++) {
+		failing_in = nth;
+		assert_false(
+			RegisterWaitForSingleObject(&wait, event, on_called, &called, INFINITE, 0));
+		assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+		assert_null(wait);
+		failing_in = 0;
+	}
+	failing_in = 2;
+	assert_false(RegisterWaitForSingleObject(&wait, event, on_called, &called, INFINITE, 0));
+	failing_in = 2;
+	assert_false(RegisterWaitForSingleObject(&wait, event, on_called, &called, INFINITE, 0));
+	failing_in = 0;
+	assert_int_equal(handle_count(HANDLE_WAIT), 0);
+	assert_true(RegisterWaitForSingleObject(&wait, event, on_called, &called, INFINITE, 0));
+	SetEvent(event);
+	await(&called.calls, 1);
+	assert_true(UnregisterWaitEx(wait, INVALID_HANDLE_VALUE));
+	assert_true(CloseHandle(event));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(event_no_memory),
 		cmocka_unit_test(event_auto_reset),
 		cmocka_unit_test(event_manual_reset),
 		cmocka_unit_test(event_initially_signalled),

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "failing.h"
+
 static uint64_t seed;
 
 static uint64_t random_next(uint64_t *state)
@@ -311,9 +313,23 @@ static void handle_many_threads(void **state)
 	assert_int_equal(made, revoked);
 }
 
+/* Runs first: the table has no slots yet. */
+static void handle_no_memory_for_slots(void **state)
+{
+	struct object object = {0};
+
+	(void)state;
+	failing_in = 1;
+	assert_int_equal(handle_create(HANDLE_GROUP, &object, on_destroy, &object.handle), -ENOMEM);
+	assert_int_equal(handle_count(HANDLE_GROUP), 0);
+	assert_int_equal(handle_create(HANDLE_GROUP, &object, on_destroy, &object.handle), 0);
+	handle_end(HANDLE_GROUP, object.handle);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(handle_no_memory_for_slots),
 		cmocka_unit_test(handle_life),
 		cmocka_unit_test(handle_of_wrong_kind),
 		cmocka_unit_test(handle_stale),

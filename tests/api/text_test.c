@@ -16,6 +16,8 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "failing.h"
+
 #define RANDOM_ROUNDS 20000
 #define RANDOM_UNITS_MAX 24
 
@@ -276,6 +278,20 @@ static void text_random_against_iconv(void **state)
 	iconv_close(to_wide);
 }
 
+static void text_no_memory(void **state)
+{
+	WCHAR *wide = (WCHAR *)1;
+	char *utf8 = (char *)1;
+
+	(void)state;
+	failing_in = 1;
+	assert_int_equal(text_utf8_dup(u"a", &utf8), -ENOMEM);
+	assert_null(utf8);
+	failing_in = 1;
+	assert_int_equal(text_wide_dup("a", &wide), -ENOMEM);
+	assert_null(wide);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +303,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(text_lengths),
 		cmocka_unit_test(text_order),
 		cmocka_unit_test(text_random_against_iconv),
+		cmocka_unit_test(text_no_memory),
 	};
 
 	seed = argc == 3 && strcmp(argv[1], "--seed") == 0 ? strtoull(argv[2], NULL, 0)
