@@ -170,3 +170,45 @@ bool key_spki_is_valid(const uint8_t *spki, size_t spki_bytes)
 		memcmp(spki, p256_prefix, sizeof(p256_prefix)) == 0 &&
 		spki[sizeof(p256_prefix)] == 0x04;
 }
+
+/* ---- signatures ------------------------------------------------------------------------- */
+
+int key_sign(
+	EVP_PKEY *key, const void *data, size_t bytes, uint8_t **signature, size_t *signature_bytes)
+{
+	const EVP_MD *digest = key_is_ed25519(key) ? NULL : EVP_sha256();
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	uint8_t *made = NULL;
+	size_t made_bytes = 0;
+	bool good = context != NULL && EVP_DigestSignInit(context, NULL, digest, NULL, key) == 1 &&
+		EVP_DigestSign(context, NULL, &made_bytes, data, bytes) == 1;
+
+	if (good)
+		made = OPENSSL_malloc(made_bytes);
+	good = good && made != NULL && EVP_DigestSign(context, made, &made_bytes, data, bytes) == 1;
+	EVP_MD_CTX_free(context);
+	if (!good) {
+		OPENSSL_free(made);
+		ERR_clear_error();
+		return -ENOMEM;
+	}
+	*signature = made;
+	*signature_bytes = made_bytes;
+	return 0;
+}
+
+bool key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
+	size_t signature_bytes)
+{
+	const EVP_MD *digest = key_is_ed25519(key) ? NULL : EVP_sha256();
+	EVP_MD_CTX *context;
+	bool good;
+
+	ERR_set_mark();
+	context = EVP_MD_CTX_new();
+	good = context != NULL && EVP_DigestVerifyInit(context, NULL, digest, NULL, key) == 1 &&
+		EVP_DigestVerify(context, signature, signature_bytes, data, bytes) == 1;
+	EVP_MD_CTX_free(context);
+	ERR_pop_to_mark();
+	return good;
+}

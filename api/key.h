@@ -36,4 +36,11 @@ bool key_spki_is_valid(const uint8_t *spki, size_t spki_bytes);
 const uint8_t *key_spki_bits(
 	const uint8_t *spki, size_t spki_bytes, size_t *bits_bytes, bool *is_ed25519);
 
+/* Sign and check with ECDSA-SHA256 or Ed25519, by the key's kind. *signature is OPENSSL_malloc'd.
+ * key_sign: 0 or -ENOMEM. */
+int key_sign(EVP_PKEY *key, const void *data, size_t bytes, uint8_t **signature,
+	size_t *signature_bytes);
+bool key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
+	size_t signature_bytes);
+
 #endif

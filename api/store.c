@@ -940,6 +940,29 @@ HRESULT store_group_key(const char *identity, const char *group, struct store_by
 	return leave(result);
 }
 
+HRESULT store_properties_get(const char *group, struct store_bytes *properties)
+{
+	sqlite3_stmt *statement;
+	bool row;
+	HRESULT result = enter(false);
+
+	*properties = (struct store_bytes){0};
+	if (FAILED(result))
+		return result;
+	result = database_prepare(&store.database, &statement,
+		"SELECT properties FROM groups WHERE name=?1", "t", group);
+	if (FAILED(result))
+		return leave(result);
+	result = database_step(&store.database, statement, &row);
+	if (SUCCEEDED(result))
+		result = row ? column_bytes(statement, 0, properties) : not_found("group", group);
+	sqlite3_finalize(statement);
+	result = leave(result);
+	if (FAILED(result))
+		store_bytes_free(properties);
+	return result;
+}
+
 HRESULT store_properties_set(
 	const char *group, struct store_bytes properties, const char *friendly_name)
 {

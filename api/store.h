@@ -104,6 +104,7 @@ HRESULT store_membership_exists(const char *identity, const char *group); /* S_O
 HRESULT store_membership_delete(const char *identity, const char *group); /* NOT_FOUND */
 /* The group's private key, of its creator. PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
 HRESULT store_group_key(const char *identity, const char *group, struct store_bytes *key);
+HRESULT store_properties_get(const char *group, struct store_bytes *properties); /* NOT_FOUND */
 HRESULT store_properties_set(const char *group, struct store_bytes properties,
 	const char *friendly_name); /* NOT_FOUND */
 HRESULT store_synchronised_set(const char *identity, const char *group); /* NOT_FOUND */

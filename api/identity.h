@@ -1,0 +1,51 @@
+/*
+ * Identities behind the public functions: made, renamed, read from and written as XML. UTF-8.
+ * identity_resolve and identity_create are in api/credential.h. Any thread; keys are made and
+ * certificates signed without the store's lock.
+ */
+#ifndef PEERHUB_API_IDENTITY_H
+#define PEERHUB_API_IDENTITY_H
+
+#include "api/credential.h"
+
+#define IDENTITY_PASSWORD_UNITS_MAX 1024u /* of an export */
+
+/* Seconds since 1970. */
+int64_t identity_now_s(void);
+
+/* The friendly name, the peer name when there is none. identity: a full name.
+ * PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_friendly_name(const char *name, char friendly_name[PEER_TEXT_BYTES]);
+/* Signs a new certificate with the new name. E_INVALIDARG (too long), PEER_E_NOT_FOUND,
+ * PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_rename(const char *name, const char *friendly_name);
+
+/* PEERIDENTITYINFO text, malloc'd. PEER_E_NOT_FOUND. */
+HRESULT identity_to_xml(const char *name, char **xml);
+/* Read and verify PEERIDENTITYINFO: an identity certificate, self-signed, valid at now_s.
+ * E_INVALIDARG (detail says why). */
+HRESULT identity_from_xml(PCWSTR xml, int64_t now_s, struct certificate_info *info);
+/* The same rules for a bare certificate. */
+HRESULT identity_certificate_check(X509 *x509, int64_t now_s, struct certificate_info *info);
+
+/* PEERIDENTITYEXPORT text, malloc'd: PKCS #12, AES-256. PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_export(const char *name, const char *password, char **xml);
+/* Store the identity of such a text. E_INVALIDARG (not such a text, altered, wrong password),
+ * PEER_E_ALREADY_EXISTS, PEER_E_TOO_MANY_IDENTITIES, PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_import(PCWSTR xml, const char *password, char name[PH_NAME_BYTES_MAX]);
+
+/* A private key of the store, as an object. Codes of store_identity_key; PEER_E_NO_KEY_ACCESS also
+ * when the file holds no key or not this name's. */
+HRESULT identity_load_key(const char *name, EVP_PKEY **key);
+/* Does the key belong to the name? */
+bool identity_key_fits(const char *name, EVP_PKEY *key);
+/* Bytes of a key file to a key that fits `name`. PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_key_decode(const char *name, const struct store_bytes *der, EVP_PKEY **key);
+
+/* UTF-16 text of at most units_max units and not over `bytes` to malloc'd UTF-8.
+ * E_INVALIDARG (`what` is named in detail), E_OUTOFMEMORY. */
+HRESULT identity_text(const char *what, PCWSTR wide, size_t units_max, char **utf8);
+/* Codes for a failed certificate_issue, key or pkcs7 call. */
+HRESULT identity_crypto_failure(int status, const char *doing);
+
+#endif
