@@ -62,6 +62,22 @@ static int group_of(const char *sni, uint32_t *group)
 	return 0;
 }
 
+/* Which group the peer talks of: the server name's, or without TLS its own word, which the engine
+ * has put into the verdict. */
+static int group_of_peer(const struct world *world, const char *sni, int accepted,
+	const struct ph_verdict *verdict, uint32_t *group)
+{
+	char tail;
+
+	if (world->certs != NULL)
+		return group_of(sni, group);
+	if (!accepted)
+		return 0;
+	if (sscanf(verdict->group, "g%u%c", group, &tail) != 1 || *group >= WORLD_GROUPS)
+		return -EINVAL;
+	return 0;
+}
+
 static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
 {
 	struct world *world = hub_user;
@@ -91,7 +107,7 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 {
 	struct world *world = hub_user;
 	struct hand *hand = hand_of(world);
-	uint32_t group = random_below(&hand->random, WORLD_GROUPS);
+	uint32_t group = 0;
 	uint64_t serial;
 
 	(void)expected;
@@ -103,8 +119,10 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 		snprintf(verdict->refusal, sizeof(verdict->refusal), "by chance");
 		return -EACCES;
 	}
-	if (world->certs != NULL && group_of(sni, &group) < 0) {
-		audit_violation(world->audit, 0, "on_verify with the server name \"%s\"", sni);
+	if (group_of_peer(world, sni, accepted, verdict, &group) < 0) {
+		audit_violation(world->audit, 0,
+			"on_verify with the server name \"%s\", group \"%s\"",
+			sni != NULL ? sni : "", verdict->group);
 		return -EINVAL;
 	}
 	if (world->certs != NULL) {
