@@ -443,10 +443,14 @@ static void conn_close_finish(struct conn *conn, const struct ph_receipt *receip
 	memory_free(conn->peer_name);
 	conn->peer_name = NULL;
 	history_put(shard->history, receipt);
-	if (conn->was_open)
+	if (conn->was_open) {
 		SHARD_COUNT(shard, closed);
-	else
+		atomic_store_explicit(&shard->open,
+			atomic_load_explicit(&shard->open, memory_order_relaxed) - 1,
+			memory_order_relaxed);
+	} else {
 		SHARD_COUNT(shard, failed);
+	}
 	if (hub->callbacks.on_closed != NULL)
 		hub->callbacks.on_closed(hub->options.user, receipt->id, conn->user, receipt);
 	tls_destroy(conn->tls);

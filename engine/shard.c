@@ -539,10 +539,6 @@ void shard_turn(struct shard *shard, bool may_wait)
 void shard_slot_done(struct shard *shard, struct conn *conn)
 {
 	atomic_fetch_sub_explicit(&shard->live, 1, memory_order_relaxed);
-	if (conn->was_open)
-		atomic_store_explicit(&shard->open,
-			atomic_load_explicit(&shard->open, memory_order_relaxed) - 1,
-			memory_order_relaxed);
 	if (!slot_put(&shard->home->table, conn->slot_index)) {
 		SHARD_COUNT(shard, slots_retired);
 		shard->slots_usable--;

@@ -1,0 +1,134 @@
+/*
+ * Addresses and reasons as text. IPv4 is kept IPv4-mapped everywhere behind this file. Pure, any thread.
+ */
+#include "peerhub.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Decimal digits only, the whole text. */
+static bool number_parse(const char *text, size_t bytes, uint32_t most, uint32_t *number)
+{
+	uint32_t value = 0;
+
+	if (bytes == 0 || bytes > 10)
+		return false;
+	for (size_t i = 0; i < bytes; i++) {
+		if (text[i] < '0' || text[i] > '9' || value > UINT32_MAX / 10 - 1)
+			return false;
+		value = value * 10 + (uint32_t)(text[i] - '0');
+	}
+	if (value > most)
+		return false;
+	*number = value;
+	return true;
+}
+
+static bool scope_parse(const char *text, uint32_t *scope)
+{
+	if (number_parse(text, strlen(text), UINT32_MAX / 10 - 1, scope))
+		return true;
+	*scope = if_nametoindex(text);
+	return *scope != 0;
+}
+
+static bool ipv6_parse(char *host, ph_address *address)
+{
+	char *scope = strchr(host, '%');
+
+	if (scope != NULL) {
+		*scope++ = '\0';
+		if (!scope_parse(scope, &address->sin6_scope_id))
+			return false;
+	}
+	return inet_pton(AF_INET6, host, &address->sin6_addr) == 1;
+}
+
+static bool ipv4_parse(const char *host, ph_address *address)
+{
+	address->sin6_addr.s6_addr[10] = 0xff;
+	address->sin6_addr.s6_addr[11] = 0xff;
+	return inet_pton(AF_INET, host, address->sin6_addr.s6_addr + 12) == 1;
+}
+
+int ph_address_parse(const char *text, ph_address *address)
+{
+	const char *begin, *end, *colon;
+	char host[PH_ADDRESS_TEXT_BYTES];
+	ph_address parsed;
+	uint32_t port;
+
+	if (text == NULL || address == NULL)
+		return -EINVAL;
+	colon = strrchr(text, ':');
+	if (colon == NULL || !number_parse(colon + 1, strlen(colon + 1), 65535, &port))
+		return -EINVAL;
+	begin = text;
+	end = colon;
+	if (text[0] == '[') {
+		begin++;
+		end--;
+		if (end < begin || *end != ']')
+			return -EINVAL;
+	}
+	if ((size_t)(end - begin) >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, begin, (size_t)(end - begin));
+	host[end - begin] = '\0';
+	memset(&parsed, 0, sizeof(parsed));
+	parsed.sin6_family = AF_INET6;
+	parsed.sin6_port = htons((uint16_t)port);
+	if (text[0] == '[' ? !ipv6_parse(host, &parsed) : !ipv4_parse(host, &parsed))
+		return -EINVAL;
+	*address = parsed;
+	return 0;
+}
+
+char *ph_address_text(const ph_address *address, char *text)
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+	unsigned port = ntohs(address->sin6_port);
+
+	if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
+		(void)inet_ntop(AF_INET, address->sin6_addr.s6_addr + 12, host, sizeof(host));
+		snprintf(text, PH_ADDRESS_TEXT_BYTES, "%s:%u", host, port);
+		return text;
+	}
+	(void)inet_ntop(AF_INET6, &address->sin6_addr, host, sizeof(host));
+	if (address->sin6_scope_id != 0)
+		snprintf(text, PH_ADDRESS_TEXT_BYTES, "[%s%%%u]:%u", host,
+			(unsigned)address->sin6_scope_id, port);
+	else
+		snprintf(text, PH_ADDRESS_TEXT_BYTES, "[%s]:%u", host, port);
+	return text;
+}
+
+const char *ph_reason_name(uint32_t reason)
+{
+	static const char *const ranges[] = {
+		[1] = "application",
+		[2] = "application_error",
+		[3] = "local",
+		[4] = "remote",
+		[5] = "limits",
+		[6] = "protocol",
+		[7] = "transport",
+	};
+
+	switch (reason) {
+#define REASON_CASE(name, value, text) \
+	case name:                     \
+		return text;
+		PH_REASONS(REASON_CASE)
+#undef REASON_CASE
+	default:
+		break;
+	}
+	if (reason >= 1000 && reason < 8000)
+		return ranges[reason / 1000];
+	return "unknown";
+}
