@@ -89,6 +89,7 @@ static void connection_publish(struct connection *connection, bool has_ended)
 	if (connection->id_out != NULL)
 		*connection->id_out = connection->id;
 	connection->id_out = NULL;
+	atomic_store(&connection->has_id, true);
 	connection->has_ended |= has_ended;
 	if (!connection->has_ended && !connection->is_listed) {
 		connection->bucket_next = *at;
@@ -302,6 +303,10 @@ HRESULT connection_open(struct node *node, const struct connection_request *requ
 		result = connection_dial(connection, request);
 		if (SUCCEEDED(result)) {
 			connection_publish(connection, false);
+			/* Ended meanwhile: either node_end saw the id, or we see that. */
+			if (atomic_load(&node->is_ended))
+				(void)ph_close(connection->id, node->tag, PH_ABORT,
+					PH_REASON_LOCAL_GROUP_END, NULL);
 			connection_put(connection);
 			return S_OK;
 		}
@@ -479,6 +484,7 @@ static int verify_accepted(struct node *node, uint64_t id, const struct trust_re
 	}
 	connection->is_accepted = true;
 	connection->id = id;
+	atomic_store(&connection->has_id, true);
 	connection->credential = proof->credential;
 	connection->member = proof->member;
 	free(proof);

@@ -31,6 +31,7 @@ struct connection {
 	atomic_bool
 		is_closing; /* closed by the client: not listed, though the engine still flushes */
 	atomic_bool is_paused; /* data was refused: to be resumed */
+	atomic_bool has_id; /* `id` can be read by anyone */
 
 	/* The node's lock. */
 	enum connection_state state;

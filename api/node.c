@@ -271,6 +271,17 @@ static void node_members_sweep(struct node *node)
 	}
 }
 
+/* Without memory to remember the tag's end: no handshake can end well any more, because a node that
+ * has ended admits nobody; so what is listed is all there is. */
+static void node_close_each(struct node *node, enum ph_how how, uint32_t reason)
+{
+	pthread_rwlock_rdlock(&node->lock);
+	for (struct connection *at = node->connections; at != NULL; at = at->next)
+		if (atomic_load(&at->has_id))
+			(void)ph_close(at->id, node->tag, how, reason, NULL);
+	pthread_rwlock_unlock(&node->lock);
+}
+
 /* It has left the table and this thread ends it; the table's reference is put. */
 static void node_finish(struct node *node, enum ph_how how, uint32_t reason)
 {
@@ -290,9 +301,9 @@ static void node_finish(struct node *node, enum ph_how how, uint32_t reason)
 	pthread_rwlock_unlock(&node->lock);
 
 	hub = runtime_hub_get();
-	if (hub != NULL) {
-		/* It fails only while the hub itself is stopping, which closes everything. */
-		(void)!ph_tag_end(hub, node->tag, how, reason);
+	if (hub != NULL) { /* else it is stopping, which closes everything */
+		if (ph_tag_end(hub, node->tag, how, reason) < 0)
+			node_close_each(node, how, reason);
 		runtime_hub_put();
 	}
 	runtime_listen_end(endpoint);

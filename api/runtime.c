@@ -91,12 +91,50 @@ static bool has_ipv6(void)
 	return true;
 }
 
+/* 0: not set, the engine's default. */
+static HRESULT environment_timeout(const char *name, uint32_t *timeout_ms)
+{
+	const char *text = getenv(name);
+	char *end = NULL;
+	unsigned long value;
+
+	*timeout_ms = 0;
+	if (text == NULL || text[0] == '\0')
+		return S_OK;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value == 0 ||
+		value > RUNTIME_TIMEOUT_MS_MAX)
+		return detail_fail(E_INVALIDARG, "%s=%.40s is not a number of milliseconds 1..%u",
+			name, text, RUNTIME_TIMEOUT_MS_MAX);
+	*timeout_ms = (uint32_t)value;
+	return S_OK;
+}
+
+static HRESULT environment_timeouts(struct ph_options *options)
+{
+	HRESULT result =
+		environment_timeout("PEERHUB_TIMEOUT_CONNECT_MS", &options->timeout_connect_ms);
+
+	if (SUCCEEDED(result))
+		result = environment_timeout(
+			"PEERHUB_TIMEOUT_HANDSHAKE_MS", &options->timeout_handshake_ms);
+	if (SUCCEEDED(result))
+		result = environment_timeout(
+			"PEERHUB_TIMEOUT_WELCOME_MS", &options->timeout_welcome_ms);
+	return result;
+}
+
 static HRESULT runtime_hub_start(struct ph_hub **hub)
 {
 	struct ph_options options = {.size = sizeof(options)};
 	char why[PH_WHY_BYTES] = "";
-	int status = ph_hub_start(&options, &connection_callbacks, hub, why);
+	HRESULT result = environment_timeouts(&options);
+	int status;
 
+	if (FAILED(result))
+		return result;
+	status = ph_hub_start(&options, &connection_callbacks, hub, why);
 	if (status >= 0)
 		return S_OK;
 	return detail_fail(status == -ENOMEM ? E_OUTOFMEMORY : PEER_E_CANNOT_START_SERVICE,

@@ -7,6 +7,12 @@
  * him; ids and tags need no such care. One listening port serves all groups and identities of the
  * process (PeerhubSetListen may add another for groups that go online later); it is counted and ends
  * with the last node that listens on it.
+ *
+ * Environment, read at the first PeerGroupStartup:
+ *   PEERHUB_LISTEN                host:port to listen on; default [::]:3587, any port when that is taken
+ *   PEERHUB_TIMEOUT_CONNECT_MS    TCP connect; default 20,000
+ *   PEERHUB_TIMEOUT_HANDSHAKE_MS  TCP connected to authenticated; default 20,000
+ *   PEERHUB_TIMEOUT_WELCOME_MS    CONNECT sent to WELCOME or REFUSE; default 60,000
  */
 #ifndef PEERHUB_API_RUNTIME_H
 #define PEERHUB_API_RUNTIME_H
@@ -17,6 +23,7 @@
 #include <stdbool.h>
 
 #define RUNTIME_LISTEN_DEFAULT "[::]:3587" /* the port of Grouping (IANA) */
+#define RUNTIME_TIMEOUT_MS_MAX 3600000u /* an hour: longer is a mistake in the unit */
 #define RUNTIME_ENDPOINTS_MAX 64u /* ports of one process */
 
 /* true between the first PeerGroupStartup and the last PeerGroupShutdown. Any thread. */
