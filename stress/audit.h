@@ -38,14 +38,13 @@ enum audit_path {
 };
 const char *audit_path_name(enum audit_path path);
 
-#define AUDIT_COUNTERS(X)                                                                       \
-	X(dialled)                                                                              \
-	X(accepted)                                                                             \
-	X(anonymous)                                                                            \
-	X(opened)                                                                               \
-	X(failed) X(finals) X(settled) X(pairs) X(messages_sent) X(messages_received)           \
-		X(bytes_sent) X(bytes_received) X(sends_would_block) X(writables) X(closes_won) \
-			X(closes_lost) X(upgrades) X(stale_calls) X(graceful_proved) X(violations)
+/* clang-format off */
+#define AUDIT_COUNTERS(X) \
+	X(dialled) X(accepted) X(anonymous) X(opened) X(failed) X(finals) X(settled) X(pairs) \
+	X(messages_sent) X(messages_received) X(bytes_sent) X(bytes_received) \
+	X(sends_would_block) X(writables) X(closes_won) X(closes_lost) X(upgrades) \
+	X(stale_calls) X(graceful_proved) X(violations)
+/* clang-format on */
 
 struct audit_counts {
 #define AUDIT_FIELD(name) uint64_t name;
