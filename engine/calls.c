@@ -8,7 +8,7 @@
 #include "engine/digest.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
-#include "engine/tsan.h"
+#include "engine/stack.h"
 #include "engine/wire.h"
 
 #include <errno.h>
@@ -164,8 +164,7 @@ static int send_from_outside(
 		return status;
 	}
 	slot_count_queued(slot, chunk->weight);
-	PH_TSAN_RELEASE(&slot->chunks);
-	ck_stack_push_upmc(&slot->chunks, &chunk->entry);
+	stack_push(&slot->chunks, &chunk->entry);
 	if (slot_send_leave(slot))
 		shard_post_slot(home, slot);
 	return 0;

@@ -8,6 +8,7 @@
 #include "engine/history.h"
 
 #include "engine/memory.h"
+#include "engine/tsan.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -65,7 +66,7 @@ void history_put(struct history *history, const struct ph_receipt *receipt)
 
 	memcpy(words, receipt, sizeof(*receipt));
 	atomic_store_explicit(&cell->sequence, 2 * number + 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
+	ph_fence_release();
 	for (size_t i = 0; i < RECEIPT_WORDS; i++)
 		atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
 	atomic_store_explicit(&cell->sequence, 2 * number + 2, memory_order_release);
@@ -83,7 +84,7 @@ static bool cell_read(const struct history *history, uint64_t number, struct ph_
 
 		for (size_t i = 0; i < RECEIPT_WORDS; i++)
 			words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
-		atomic_thread_fence(memory_order_acquire);
+		ph_fence_acquire();
 		if (before != 2 * number + 2 ||
 			atomic_load_explicit(&cell->sequence, memory_order_relaxed) != before)
 			continue;

@@ -11,7 +11,6 @@
 #include "engine/clock.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
-#include "engine/tsan.h"
 
 #include <errno.h>
 #include <inttypes.h>

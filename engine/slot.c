@@ -3,7 +3,7 @@
 
 #include "engine/check.h"
 #include "engine/memory.h"
-#include "engine/tsan.h"
+#include "engine/stack.h"
 
 #include <errno.h>
 
@@ -309,24 +309,13 @@ bool slot_free(struct slot *slot)
 
 void slot_take_chunks(struct slot *slot, struct chain *chain)
 {
-	struct ck_stack_entry *entry, *reversed = NULL;
+	struct ck_stack_entry *entry = stack_take_all(&slot->chunks);
 
-	if (ck_pr_load_ptr(&slot->chunks.head) == NULL)
-		return;
-	entry = ck_stack_batch_pop_upmc(&slot->chunks);
-	PH_TSAN_ACQUIRE(&slot->chunks);
 	while (entry != NULL) {
 		struct ck_stack_entry *next = entry->next;
 
-		entry->next = reversed;
-		reversed = entry;
-		entry = next;
-	}
-	while (reversed != NULL) {
-		struct ck_stack_entry *next = reversed->next;
-
 		chain_push(chain,
-			(struct chunk *)(void *)((char *)reversed - offsetof(struct chunk, entry)));
-		reversed = next;
+			(struct chunk *)(void *)((char *)entry - offsetof(struct chunk, entry)));
+		entry = next;
 	}
 }

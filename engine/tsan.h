@@ -30,4 +30,41 @@ void __tsan_release(void *address);
 #define PH_TSAN_ACQUIRE(address) ((void)(address))
 #endif
 
+/*
+ * Fences. gcc's thread sanitizer knows none (-Wtsan), so in such a build a full fence is a sequentially
+ * consistent read-modify-write of one common word, and the lesser ones only keep the compiler from
+ * moving code: what they order is atomic, so the sanitizer has nothing to say about it.
+ */
+#include <stdatomic.h>
+
+#ifdef PH_TSAN
+static inline void ph_fence_full(void)
+{
+	static _Atomic int word;
+
+	atomic_fetch_add(&word, 1);
+}
+static inline void ph_fence_acquire(void)
+{
+	atomic_signal_fence(memory_order_acquire);
+}
+static inline void ph_fence_release(void)
+{
+	atomic_signal_fence(memory_order_release);
+}
+#else
+static inline void ph_fence_full(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+static inline void ph_fence_acquire(void)
+{
+	atomic_thread_fence(memory_order_acquire);
+}
+static inline void ph_fence_release(void)
+{
+	atomic_thread_fence(memory_order_release);
+}
+#endif
+
 #endif
