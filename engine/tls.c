@@ -1,10 +1,6 @@
 /*
- * TLS 1.3 by OpenSSL over our own buffers; see tls.h.
- *
- * OpenSSL reads and writes through one BIO whose two ends are the slice and the chain of the call in
- * progress. tls_enter names that call's connection in shard->current, tls_leave takes it back; both
- * belong to one thread, and OpenSSL calls us back only in between. So all callbacks get the shard as
- * their argument and no SSL object carries data of ours.
+ * A connection's TLS, from its opening to its goodbye; see tls.h, and tls_parts.h for how OpenSSL is
+ * entered.
  *
  * After the handshake an idle connection keeps its keys and little else: the certificates, the
  * session and the connection's own BIO are given back in tls_settle.
@@ -12,89 +8,22 @@
  * The error queue is empty whenever OpenSSL is entered, and what a callback of ours (or of those who
  * gave it to us) leaves there is taken away again, so an error found there is that call's own.
  */
-#include "engine/tls.h"
+#include "engine/tls_parts.h"
 
 #include "engine/check.h"
-#include "engine/credentials.h"
 #include "engine/memory.h"
-#include "engine/tls_decode.h"
 
 #include <openssl/bio.h>
-#include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/provider.h>
-#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Parsed credentials of a shard: one for each identity that a process serves, as a rule one. */
-#define TLS_CREDENTIALS_CACHED 32u
-/* Messages (KeyUpdate, NewSessionTicket) since the last application data: an honest peer sends one
- * KeyUpdate in many gigabytes, and any server at most a few tickets after its handshake. */
-#define TLS_POST_MESSAGES_MAX 32u
-/* Records under one key, below the 2^24.5 of RFC 8446 section 5.5 for AES-GCM. */
-#define TLS_RECORDS_PER_KEY (1u << 23)
 /* Measured (tests/engine/tls_test.c prints it): what OpenSSL holds for a connection beside us. */
 #define TLS_IDLE_BYTES 12288u
 #define TLS_HANDSHAKE_HELD_BYTES 49152u
-
-static const uint8_t tls_protocols[] = {9, 'p', 'e', 'e', 'r', 'h', 'u', 'b', '/', '1'};
-#define TLS_PROTOCOL (tls_protocols + 1)
-#define TLS_PROTOCOL_BYTES (sizeof(tls_protocols) - 1)
-
-struct parsed {
-	uint64_t serial; /* 0: empty */
-	uint64_t used; /* the least is given up first */
-	X509 *leaf;
-	STACK_OF(X509) * issuers;
-	EVP_PKEY *key;
-};
-
-struct tls_shard {
-	struct tls_events events;
-	OSSL_LIB_CTX *library;
-	OSSL_PROVIDER *provider;
-	SSL_CTX *roles[2]; /* by enum tls_role */
-	BIO *bio; /* of every connection whose handshake is done */
-	SSL *settled[2]; /* by role: whose context, session and certificates an idle one shares */
-	struct tls *current; /* NULL outside of OpenSSL */
-	struct chain *out; /* of the call in progress */
-	uint64_t uses;
-	uint64_t records_per_key;
-	struct parsed parsed[TLS_CREDENTIALS_CACHED];
-};
-
-enum tls_state {
-	TLS_STATE_HANDSHAKE,
-	TLS_STATE_OPEN,
-	TLS_STATE_FAILED, /* OpenSSL is not entered any more, but to free */
-};
-
-struct tls {
-	struct tls_shard *shard;
-	SSL *ssl;
-	void *context;
-	const uint8_t *input;
-	size_t input_left;
-	const char *failure; /* static text of ours, when OpenSSL's own says less */
-	unsigned long error; /* OpenSSL's first */
-	uint64_t records_written; /* under the present key */
-	uint32_t handshake_bytes;
-	uint16_t post_messages;
-	uint8_t role; /* enum tls_role */
-	uint8_t state; /* enum tls_state */
-	uint8_t refused; /* enum tls_refused */
-	uint8_t alert_sent, alert_received; /* description + 1, 0 = none */
-	bool has_hello; /* the first ClientHello was answered */
-	bool has_goodbye; /* we sent close_notify */
-	bool is_input_blocked; /* the BIO gives nothing any more */
-	bool is_out_of_memory;
-};
 
 /* ---- entering and leaving OpenSSL ------------------------------------------------------- */
 
@@ -118,12 +47,6 @@ static void tls_leave(struct tls *tls)
 	ERR_clear_error();
 }
 
-static void note_failure(struct tls *tls, const char *failure)
-{
-	if (tls->failure == NULL)
-		tls->failure = failure;
-}
-
 /* Still inside: reads the error queue. Returns TLS_FAILED or TLS_NO_MEMORY. */
 static int tls_fail(struct tls *tls)
 {
@@ -142,496 +65,6 @@ static int tls_failed_before(const struct tls *tls)
 	return tls->is_out_of_memory ? TLS_NO_MEMORY : TLS_FAILED;
 }
 
-/* ---- the BIO ---------------------------------------------------------------------------- */
-
-static int on_bio_read(BIO *bio, char *data, size_t bytes, size_t *done)
-{
-	struct tls_shard *shard = BIO_get_data(bio);
-	struct tls *tls = shard->current;
-
-	*done = 0;
-	BIO_clear_retry_flags(bio);
-	if (tls == NULL || tls->is_input_blocked)
-		return 0;
-	if (tls->input_left == 0) {
-		BIO_set_retry_read(bio);
-		return 0;
-	}
-	if (bytes > tls->input_left)
-		bytes = tls->input_left;
-	if (tls->state == TLS_STATE_HANDSHAKE) {
-		if (bytes > TLS_HANDSHAKE_BYTES_MAX - tls->handshake_bytes) {
-			note_failure(tls, "handshake too long");
-			tls->is_input_blocked = true;
-			return 0;
-		}
-		tls->handshake_bytes += (uint32_t)bytes;
-	}
-	memcpy(data, tls->input, bytes);
-	tls->input += bytes;
-	tls->input_left -= bytes;
-	*done = bytes;
-	return 1;
-}
-
-static int on_bio_write(BIO *bio, const char *data, size_t bytes, size_t *done)
-{
-	struct tls_shard *shard = BIO_get_data(bio);
-
-	*done = 0;
-	BIO_clear_retry_flags(bio);
-	if (shard->current == NULL || shard->out == NULL)
-		return 0;
-	if (chain_append(shard->out, data, bytes) < 0) {
-		shard->current->is_out_of_memory = true;
-		return 0;
-	}
-	*done = bytes;
-	return 1;
-}
-
-static long on_bio_control(BIO *bio, int command, long number, void *pointer)
-{
-	(void)bio;
-	(void)number;
-	(void)pointer;
-	return command == BIO_CTRL_FLUSH;
-}
-
-/* One for the process: OpenSSL has only 127 numbers for kinds of BIO and never takes one back. */
-static BIO_METHOD *bio_method;
-static pthread_once_t bio_method_once = PTHREAD_ONCE_INIT;
-
-static void create_bio_method(void)
-{
-	BIO_METHOD *method;
-	int number = BIO_get_new_index();
-
-	if (number < 0)
-		return;
-	method = BIO_meth_new(number | BIO_TYPE_SOURCE_SINK, "peerhub buffers");
-	if (method == NULL)
-		return;
-	if (BIO_meth_set_read_ex(method, on_bio_read) != 1 ||
-		BIO_meth_set_write_ex(method, on_bio_write) != 1 ||
-		BIO_meth_set_ctrl(method, on_bio_control) != 1) {
-		BIO_meth_free(method);
-		return;
-	}
-	bio_method = method;
-}
-
-static BIO *create_bio(struct tls_shard *shard)
-{
-	BIO *bio = BIO_new_ex(shard->library, bio_method);
-
-	if (bio == NULL)
-		return NULL;
-	BIO_set_data(bio, shard);
-	BIO_set_init(bio, 1);
-	return bio;
-}
-
-/* ---- credentials ------------------------------------------------------------------------ */
-
-static void parsed_fini(struct parsed *parsed)
-{
-	X509_free(parsed->leaf);
-	sk_X509_pop_free(parsed->issuers, X509_free);
-	EVP_PKEY_free(parsed->key);
-	*parsed = (struct parsed){0};
-}
-
-/* 0, -EINVAL, -ENOMEM. */
-static int parsed_init(
-	struct tls_shard *shard, struct parsed *parsed, const struct ph_credentials *credentials)
-{
-	uint32_t count = credentials_chain_count(credentials);
-
-	*parsed = (struct parsed){.serial = credentials_serial(credentials)};
-	parsed->key = credentials_parse_key(shard->library, credentials_key(credentials));
-	parsed->leaf = credentials_parse_certificate(
-		shard->library, credentials_certificate(credentials, 0));
-	parsed->issuers = sk_X509_new_null();
-	if (parsed->key == NULL || parsed->leaf == NULL || parsed->issuers == NULL)
-		goto undo;
-	for (uint32_t index = 1; index < count; index++) {
-		X509 *issuer = credentials_parse_certificate(
-			shard->library, credentials_certificate(credentials, index));
-
-		if (issuer == NULL)
-			goto undo;
-		if (sk_X509_push(parsed->issuers, issuer) == 0) {
-			X509_free(issuer);
-			goto undo;
-		}
-	}
-	return 0;
-
-undo:
-	parsed_fini(parsed);
-	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EINVAL;
-}
-
-static int parsed_find(struct tls_shard *shard, const struct ph_credentials *credentials,
-	const struct parsed **found)
-{
-	uint64_t serial = credentials_serial(credentials);
-	struct parsed *oldest = &shard->parsed[0], fresh;
-	int status;
-
-	for (uint32_t index = 0; index < TLS_CREDENTIALS_CACHED; index++) {
-		struct parsed *parsed = &shard->parsed[index];
-
-		if (parsed->serial == serial) {
-			parsed->used = ++shard->uses;
-			*found = parsed;
-			return 0;
-		}
-		if (parsed->used < oldest->used)
-			oldest = parsed;
-	}
-	status = parsed_init(shard, &fresh, credentials);
-	if (status < 0)
-		return status;
-	parsed_fini(oldest); /* connections that use it hold references of their own */
-	*oldest = fresh;
-	oldest->used = ++shard->uses;
-	*found = oldest;
-	return 0;
-}
-
-/* 0, -EINVAL, -ENOMEM. */
-static int use_credentials(
-	struct tls_shard *shard, SSL *ssl, const struct ph_credentials *credentials)
-{
-	const struct parsed *parsed;
-	int status = parsed_find(shard, credentials, &parsed);
-
-	if (status < 0)
-		return status;
-	if (SSL_use_cert_and_key(ssl, parsed->leaf, parsed->key, parsed->issuers, 1) == 1)
-		return 0;
-	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EINVAL;
-}
-
-/* ---- the server's ClientHello ----------------------------------------------------------- */
-
-/*
- * RFC 6066 section 3: a list (u16 bytes) of one entry: u8 type 0 (host name), u16 bytes, name. sni has
- * room for PH_SNI_BYTES_MAX and a NUL. Absent is "". False if malformed.
- */
-static bool parse_sni(SSL *ssl, char *sni)
-{
-	const unsigned char *data = NULL;
-	size_t bytes = 0, name_bytes;
-
-	sni[0] = 0;
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &bytes) != 1)
-		return true;
-	if (bytes < 5 || (size_t)(data[0] << 8 | data[1]) != bytes - 2 || data[2] != 0)
-		return false;
-	name_bytes = (size_t)(data[3] << 8 | data[4]);
-	if (name_bytes != bytes - 5 || name_bytes == 0 || name_bytes > PH_SNI_BYTES_MAX)
-		return false;
-	for (size_t index = 0; index < name_bytes; index++)
-		if (data[5 + index] <= 0x20 || data[5 + index] >= 0x7F)
-			return false; /* names are ASCII: no NUL, no control bytes reach a log */
-	memcpy(sni, data + 5, name_bytes);
-	sni[name_bytes] = 0;
-	return true;
-}
-
-/* Returns 0 or the alert to send. */
-static int answer_hello(struct tls *tls)
-{
-	struct ph_credentials *credentials = NULL;
-	char sni[PH_SNI_BYTES_MAX + 1];
-	int status;
-
-	if (!parse_sni(tls->ssl, sni)) {
-		note_failure(tls, "malformed server name");
-		return SSL_AD_DECODE_ERROR;
-	}
-	if (tls->shard->events.on_hello(tls->context, sni, &credentials) < 0 ||
-		credentials == NULL) {
-		tls->refused = TLS_REFUSED_HELLO;
-		note_failure(tls, "server name refused");
-		return SSL_AD_UNRECOGNIZED_NAME;
-	}
-	status = use_credentials(tls->shard, tls->ssl, credentials);
-	ph_credentials_put(credentials);
-	if (status == 0)
-		return 0;
-	tls->is_out_of_memory = status == -ENOMEM;
-	note_failure(tls, "own credentials cannot be used");
-	return SSL_AD_INTERNAL_ERROR;
-}
-
-/* Runs again for the second ClientHello after a HelloRetryRequest: the first one's name counts. */
-static int on_client_hello(SSL *ssl, int *alert, void *context)
-{
-	struct tls_shard *shard = context;
-	struct tls *tls = shard->current;
-
-	(void)ssl;
-	assert(tls != NULL);
-	if (tls->has_hello)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	tls->has_hello = true;
-	ERR_set_mark();
-	*alert = answer_hello(tls);
-	ERR_pop_to_mark();
-	return *alert == 0 ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
-}
-
-/* Only called when the client offers protocols at all. */
-static int on_protocol(SSL *ssl, const unsigned char **selected, unsigned char *selected_bytes,
-	const unsigned char *offered, unsigned int offered_bytes, void *context)
-{
-	struct tls_shard *shard = context;
-	unsigned int at = 0;
-
-	(void)ssl;
-	while (at < offered_bytes && offered[at] < offered_bytes - at) {
-		if (offered[at] == TLS_PROTOCOL_BYTES &&
-			memcmp(offered + at + 1, TLS_PROTOCOL, TLS_PROTOCOL_BYTES) == 0) {
-			*selected = TLS_PROTOCOL;
-			*selected_bytes = TLS_PROTOCOL_BYTES;
-			return SSL_TLSEXT_ERR_OK;
-		}
-		at += 1u + offered[at];
-	}
-	note_failure(shard->current, "no common application protocol");
-	return SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
-/* ---- the peer's chain ------------------------------------------------------------------- */
-
-/* The limits, none of which costs a signature. NULL, or what is wrong; *bytes is the chain's DER. */
-static const char *check_chain(STACK_OF(X509) * certificates, size_t *bytes)
-{
-	int count = sk_X509_num(certificates);
-
-	*bytes = 0;
-	if (count < 1)
-		return "no certificate";
-	if (count > (int)PH_CHAIN_MAX)
-		return "certificate chain too long";
-	for (int index = 0; index < count; index++) {
-		X509 *certificate = sk_X509_value(certificates, index);
-		int size = i2d_X509(certificate, NULL);
-
-		if (size <= 0)
-			return "certificate cannot be encoded";
-		if ((uint32_t)size > TLS_CERTIFICATE_BYTES_MAX)
-			return "certificate too large";
-		if (!credentials_is_key_allowed(certificate))
-			return "key kind not allowed";
-		*bytes += (size_t)size;
-	}
-	return NULL;
-}
-
-/* data has room for all of them, as check_chain counted. */
-static bool fill_chain(struct ph_chain *chain, STACK_OF(X509) * certificates, uint8_t *data)
-{
-	*chain = (struct ph_chain){.count = (uint32_t)sk_X509_num(certificates)};
-	for (uint32_t index = 0; index < chain->count; index++) {
-		X509 *certificate = sk_X509_value(certificates, (int)index);
-		uint8_t *begin = data;
-		int size = i2d_X509(certificate, &data);
-
-		if (size <= 0)
-			return false;
-		chain->der[index] = (struct ph_bytes){begin, (size_t)size};
-		chain->x509[index] = certificate;
-	}
-	return true;
-}
-
-/* Returns X509_V_OK or an error whose alert goes to the peer. */
-static int judge_chain(struct tls *tls, STACK_OF(X509) * certificates)
-{
-	struct ph_chain chain;
-	size_t bytes;
-	const char *failure = check_chain(certificates, &bytes);
-	uint8_t *data;
-	bool is_full;
-	int status = -EPROTO;
-
-	if (failure != NULL) {
-		note_failure(tls, failure);
-		return X509_V_ERR_CERT_REJECTED;
-	}
-	data = memory_alloc(bytes);
-	if (data == NULL) {
-		tls->is_out_of_memory = true;
-		return X509_V_ERR_OUT_OF_MEM;
-	}
-	is_full = fill_chain(&chain, certificates, data);
-	if (is_full)
-		status = tls->shard->events.on_verify(tls->context, &chain);
-	memory_free(data);
-	if (!is_full)
-		return X509_V_ERR_CERT_REJECTED;
-	if (status >= 0)
-		return X509_V_OK;
-	tls->refused = TLS_REFUSED_VERIFY;
-	note_failure(tls, "certificate chain refused");
-	return X509_V_ERR_APPLICATION_VERIFICATION;
-}
-
-static int on_verify_chain(X509_STORE_CTX *store, void *context)
-{
-	struct tls_shard *shard = context;
-	int error;
-
-	assert(shard->current != NULL);
-	ERR_set_mark();
-	error = judge_chain(shard->current, X509_STORE_CTX_get0_untrusted(store));
-	ERR_pop_to_mark();
-	X509_STORE_CTX_set_error(store, error);
-	return error == X509_V_OK;
-}
-
-/* ---- messages seen ---------------------------------------------------------------------- */
-
-/* Sees every message and record header: alerts for the failure text, and floods of messages that
- * carry nothing. */
-static void on_message(
-	int is_sent, int version, int kind, const void *data, size_t bytes, SSL *ssl, void *context)
-{
-	struct tls_shard *shard = context;
-	struct tls *tls = shard->current;
-	const uint8_t *message = data;
-
-	(void)version;
-	(void)ssl;
-	if (tls == NULL)
-		return;
-	if (kind == SSL3_RT_ALERT && bytes == 2) {
-		uint8_t *alert = is_sent ? &tls->alert_sent : &tls->alert_received;
-
-		*alert = (uint8_t)(message[1] + 1);
-	} else if (kind == SSL3_RT_HANDSHAKE && !is_sent && tls->state == TLS_STATE_OPEN) {
-		tls->post_messages++;
-		if (tls->post_messages > TLS_POST_MESSAGES_MAX) {
-			note_failure(tls, "too many key updates");
-			tls->is_input_blocked = true; /* no further record is read */
-		}
-	}
-}
-
-/* ---- a shard ---------------------------------------------------------------------------- */
-
-static SSL_CTX *create_role(struct tls_shard *shard, const SSL_METHOD *method)
-{
-	SSL_CTX *role = SSL_CTX_new_ex(shard->library, NULL, method);
-
-	if (role == NULL)
-		return NULL;
-	SSL_CTX_set_security_level(role, 2); /* 112 bits: RSA 2048 and up, no SHA-1 */
-	SSL_CTX_set_options(role,
-		SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-			SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(role, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_clear_mode(role, SSL_MODE_AUTO_RETRY); /* so that we count each message */
-	SSL_CTX_set_session_cache_mode(role, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_max_cert_list(role, TLS_HANDSHAKE_BYTES_MAX);
-	SSL_CTX_set_verify(role, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-	SSL_CTX_set_cert_verify_callback(role, on_verify_chain, shard);
-	SSL_CTX_set_msg_callback(role, on_message);
-	SSL_CTX_set_msg_callback_arg(role, shard);
-	if (SSL_CTX_set_min_proto_version(role, TLS1_3_VERSION) != 1 ||
-		SSL_CTX_set_max_proto_version(role, TLS1_3_VERSION) != 1 ||
-		SSL_CTX_set_num_tickets(role, 0) != 1 || SSL_CTX_set_max_early_data(role, 0) != 1 ||
-		SSL_CTX_set_ciphersuites(
-			role, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
-		SSL_CTX_set1_groups_list(role, "X25519:P-256") != 1 ||
-		SSL_CTX_set1_sigalgs_list(
-			role, "ecdsa_secp256r1_sha256:ed25519:rsa_pss_rsae_sha256") != 1) {
-		SSL_CTX_free(role);
-		return NULL;
-	}
-	return role;
-}
-
-static bool create_roles(struct tls_shard *shard)
-{
-	shard->roles[TLS_CLIENT] = create_role(shard, TLS_client_method());
-	shard->roles[TLS_SERVER] = create_role(shard, TLS_server_method());
-	if (shard->roles[TLS_CLIENT] == NULL || shard->roles[TLS_SERVER] == NULL)
-		return false;
-	/* Unlike its relatives this one returns 0 for success. */
-	if (SSL_CTX_set_alpn_protos(
-		    shard->roles[TLS_CLIENT], tls_protocols, sizeof(tls_protocols)) != 0)
-		return false;
-	SSL_CTX_set_alpn_select_cb(shard->roles[TLS_SERVER], on_protocol, shard);
-	SSL_CTX_set_client_hello_cb(shard->roles[TLS_SERVER], on_client_hello, shard);
-	return true;
-}
-
-int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **made)
-{
-	struct tls_shard *shard;
-	int status;
-
-	assert(events->on_hello != NULL);
-	assert(events->on_verify != NULL);
-	if (pthread_once(&bio_method_once, create_bio_method) != 0 || bio_method == NULL)
-		return -EIO;
-	if ((flags & PH_HUB_TLS_FAST_DECODE) != 0)
-		(void)tls_decode_enable(); /* the plain path does the same, slower */
-	shard = memory_zalloc(sizeof(*shard));
-	if (shard == NULL)
-		return -ENOMEM;
-	shard->events = *events;
-	shard->records_per_key = TLS_RECORDS_PER_KEY;
-	ERR_clear_error();
-	shard->library = OSSL_LIB_CTX_new();
-	if (shard->library == NULL)
-		goto undo;
-	shard->provider = OSSL_PROVIDER_load(shard->library, "default");
-	if (shard->provider == NULL || !create_roles(shard))
-		goto undo;
-	shard->bio = create_bio(shard);
-	if (shard->bio == NULL)
-		goto undo;
-	*made = shard;
-	return 0;
-
-undo:
-	status = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EIO;
-	ERR_clear_error();
-	tls_shard_destroy(shard);
-	return status;
-}
-
-void tls_shard_destroy(struct tls_shard *shard)
-{
-	if (shard == NULL)
-		return;
-	assert(shard->current == NULL);
-	for (uint32_t index = 0; index < TLS_CREDENTIALS_CACHED; index++)
-		parsed_fini(&shard->parsed[index]);
-	SSL_free(shard->settled[TLS_CLIENT]);
-	SSL_free(shard->settled[TLS_SERVER]);
-	BIO_free(shard->bio);
-	SSL_CTX_free(shard->roles[TLS_CLIENT]);
-	SSL_CTX_free(shard->roles[TLS_SERVER]);
-	if (shard->provider != NULL)
-		OSSL_PROVIDER_unload(shard->provider);
-	OSSL_LIB_CTX_free(shard->library);
-	memory_free(shard);
-}
-
-void tls_shard_rekey_after(struct tls_shard *shard, uint64_t records)
-{
-	assert(records > 0);
-	shard->records_per_key = records;
-}
-
 /* ---- a connection ----------------------------------------------------------------------- */
 
 static int open_client(struct tls *tls, const struct ph_credentials *credentials, const char *sni)
@@ -645,7 +78,7 @@ static int open_client(struct tls *tls, const struct ph_credentials *credentials
 			return -ENOMEM;
 	}
 	SSL_set_connect_state(tls->ssl);
-	return use_credentials(tls->shard, tls->ssl, credentials);
+	return tls_use_credentials(tls->shard, tls->ssl, credentials);
 }
 
 int tls_open(struct tls_shard *shard, enum tls_role role, struct ph_credentials *credentials,
@@ -665,7 +98,7 @@ int tls_open(struct tls_shard *shard, enum tls_role role, struct ph_credentials 
 	if (tls->ssl == NULL)
 		goto undo;
 	/* Its own until the handshake is done: OpenSSL chains a buffer to it until then. */
-	bio = create_bio(shard);
+	bio = tls_bio_create(shard);
 	if (bio == NULL)
 		goto undo;
 	SSL_set_bio(tls->ssl, bio, bio);
@@ -716,43 +149,6 @@ void tls_input_drop(struct tls *tls)
 }
 
 /*
- * One SSL a role that was never connected: its session and CERT are empty. It belongs to a context of
- * the exact method (TLS 1.3, this role) that OpenSSL gave the connection, for SSL_set_session starts
- * the protocol anew when the two differ.
- */
-static SSL *settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ssl)
-{
-	SSL_SESSION *session;
-	SSL_CTX *context;
-	SSL *settled;
-
-	if (shard->settled[role] != NULL)
-		return shard->settled[role];
-	context = SSL_CTX_new_ex(shard->library, NULL, SSL_get_ssl_method(ssl));
-	if (context == NULL)
-		return NULL;
-	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-	settled = SSL_new(context); /* holds the context from here on */
-	SSL_CTX_free(context);
-	session = SSL_SESSION_new();
-	if (settled == NULL || session == NULL ||
-		SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1 ||
-		SSL_set_session(settled, session) != 1) {
-		SSL_free(settled);
-		settled = NULL;
-	}
-	SSL_SESSION_free(session);
-	shard->settled[role] = settled;
-	return settled;
-}
-
-/* How contexts, sessions and methods hang together was read in, and is tested with, this series. */
-static bool is_sharing_known(void)
-{
-	return OPENSSL_version_major() == 3 && OPENSSL_version_minor() == 0;
-}
-
-/*
  * The handshake is done: give back what only it needed. The peer's certificates hang on the session,
  * ours on the CERT, and of both nothing is used any more: there is no resumption, and the traffic keys
  * are elsewhere. A failure to give back is no failure of the connection.
@@ -761,7 +157,7 @@ static void tls_settle(struct tls *tls)
 {
 	struct tls_shard *shard = tls->shard;
 	STACK_OF(X509) *peers = SSL_get_peer_cert_chain(tls->ssl);
-	SSL *settled = is_sharing_known() ? settled_find(shard, tls->role, tls->ssl) : NULL;
+	SSL *settled = tls_settled_find(shard, tls->role, tls->ssl);
 
 	tls->state = TLS_STATE_OPEN;
 	tls->post_messages = 0;
@@ -773,18 +169,6 @@ static void tls_settle(struct tls *tls)
 		(void)SSL_copy_session_id(tls->ssl, settled);
 	if (BIO_up_ref(shard->bio) == 1)
 		SSL_set_bio(tls->ssl, shard->bio, shard->bio);
-}
-
-/* The server may leave the protocol open (openssl s_server); another one than ours it cannot mean. */
-static bool is_protocol_ours(const struct tls *tls)
-{
-	const unsigned char *selected = NULL;
-	unsigned int bytes = 0;
-
-	SSL_get0_alpn_selected(tls->ssl, &selected, &bytes);
-	return bytes == 0 ||
-		(bytes == TLS_PROTOCOL_BYTES &&
-			memcmp(selected, TLS_PROTOCOL, TLS_PROTOCOL_BYTES) == 0);
 }
 
 /* Inside: what a call that made no progress means. 0: go on, there is input. */
@@ -825,15 +209,15 @@ int tls_handshake(struct tls *tls, struct chain *out)
 		/* WANT_READ with input left means that a record was used up: this ends. */
 	} while (returned != 1 && status == 0);
 	if (status == TLS_CLOSED) {
-		note_failure(tls, "closed during the handshake");
+		tls_note_failure(tls, "closed during the handshake");
 		status = tls_fail(tls);
 	}
 	if (returned == 1) {
 		status = 0;
-		if (is_protocol_ours(tls)) {
+		if (tls_is_protocol_ours(tls->ssl)) {
 			tls_settle(tls);
 		} else {
-			note_failure(tls, "application protocol not offered");
+			tls_note_failure(tls, "application protocol not offered");
 			status = tls_fail(tls);
 		}
 	}

@@ -1319,6 +1319,103 @@ static void tls_without_memory(void **state)
 	pair_fini(&client, &server);
 }
 
+/* The same while a shard is made: it is made, or there is an error and nothing left of it. */
+static void tls_shard_without_memory(void **state)
+{
+	struct tls_shard *shard = NULL;
+	uint64_t span;
+	int made = 0;
+
+	(void)state;
+	span = allocations;
+	assert_int_equal(tls_shard_create(&events, test_flags, &shard), 0);
+	span = allocations - span;
+	tls_shard_destroy(shard);
+	for (int round = 0; round < 200; round++) {
+		int status;
+
+		fail_on = round % 2 == 1;
+		fail_at = allocations + 1 + random_next() % span;
+		shard = NULL;
+		status = tls_shard_create(&events, test_flags, &shard);
+		fail_at = 0;
+		assert_true(status == 0 || status == -ENOMEM || status == -EIO);
+		assert_int_equal(status == 0, shard != NULL);
+		made += status == 0;
+		tls_shard_destroy(shard);
+	}
+	assert_true(made < 200);
+}
+
+/* A peer that ends TLS before its handshake is done. */
+static void tls_closed_during_the_handshake(void **state)
+{
+	struct raw client;
+	struct end server;
+
+	(void)state;
+	raw_init(&client, TLS_client_method());
+	raw_identity(&client, TEST_P256, 0);
+	end_init(&server, TEST_P256);
+	end_open(&server, TLS_SERVER, NULL);
+	/* close_notify in the clear, as a ClientHello would come. */
+	end_feed(&server, (const uint8_t *)"\x15\x03\x01\x00\x02\x01\x00", 7, 7);
+	assert_int_equal(server.status, TLS_FAILED);
+	assert_false(server.is_open);
+	end_fini(&server);
+	raw_fini(&client);
+}
+
+static int select_other(SSL *ssl, const unsigned char **selected, unsigned char *bytes,
+	const unsigned char *offered, unsigned int offered_bytes, void *context)
+{
+	(void)ssl;
+	(void)offered;
+	(void)offered_bytes;
+	(void)context;
+	*selected = (const unsigned char *)"h2";
+	*bytes = 2;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* A server that chooses a protocol which was not offered: newer releases see it before we do. */
+static void tls_server_with_other_alpn(void **state)
+{
+	struct raw server;
+	struct end client;
+
+	(void)state;
+	raw_init(&server, TLS_server_method());
+	raw_identity(&server, TEST_P256, 0);
+	SSL_CTX_set_alpn_select_cb(server.role, select_other, NULL);
+	end_init(&client, TEST_P256);
+	end_open(&client, TLS_CLIENT, NULL);
+	raw_open(&server, TLS_SERVER);
+	end_step(&client);
+	raw_take(&server, &client);
+	raw_converse(&server, &client);
+	assert_false(client.is_open);
+	assert_int_equal(client.status, TLS_FAILED);
+	raw_fini(&server);
+	end_fini(&client);
+}
+
+/* A KeyUpdate that comes after our goodbye is no failure of the goodbye. */
+static void tls_key_update_after_goodbye(void **state)
+{
+	struct raw client;
+	struct end server;
+
+	(void)state;
+	raw_client_open(&client, &server);
+	assert_int_equal(tls_goodbye(server.tls, &server.out), 0);
+	raw_key_update(&client);
+	raw_give(&client, &server);
+	assert_int_equal(server.status, TLS_AGAIN);
+	raw_fini(&client);
+	end_fini(&server);
+}
+
 /* A shard leaves nothing behind, whatever its connections did. */
 static void tls_shard_gives_all_back(void **state)
 {
@@ -1482,6 +1579,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tls_data_changed),
 		cmocka_unit_test(tls_errors_of_others),
 		cmocka_unit_test(tls_without_memory),
+		cmocka_unit_test(tls_shard_without_memory),
+		cmocka_unit_test(tls_closed_during_the_handshake),
+		cmocka_unit_test(tls_server_with_other_alpn),
+		cmocka_unit_test(tls_key_update_after_goodbye),
 		cmocka_unit_test(tls_shard_gives_all_back),
 		cmocka_unit_test(tls_shards_on_threads),
 	};

@@ -1,0 +1,101 @@
+/*
+ * What the files of TLS share: tls.c is a connection's life, tls_shard.c what a shard has for all of
+ * them (contexts, the BIO), tls_trust.c what we show and whom we trust (credentials, ClientHello, the
+ * peer's chain). Nobody else includes this.
+ *
+ * OpenSSL reads and writes through BIOs whose two ends are the slice and the chain of the call in
+ * progress. tls_enter names that call's connection in shard->current, tls_leave takes it back; both
+ * belong to one thread, and OpenSSL calls us back only in between. So all callbacks get the shard as
+ * their argument and no SSL object carries data of ours.
+ */
+#ifndef PEERHUB_ENGINE_TLS_PARTS_H
+#define PEERHUB_ENGINE_TLS_PARTS_H
+
+#include "engine/tls.h"
+
+#include <openssl/ssl.h>
+
+#include <stdbool.h>
+
+/* Parsed credentials of a shard: one for each identity that a process serves, as a rule one. */
+#define TLS_CREDENTIALS_CACHED 32u
+
+/* ALPN: with its length in front, as it is offered. */
+#define TLS_PROTOCOL "peerhub/1"
+#define TLS_PROTOCOL_BYTES (sizeof(TLS_PROTOCOL) - 1)
+
+struct tls_parsed {
+	uint64_t serial; /* 0: empty */
+	uint64_t used; /* the least is given up first */
+	X509 *leaf;
+	STACK_OF(X509) * issuers;
+	EVP_PKEY *key;
+};
+
+struct tls_shard {
+	struct tls_events events;
+	OSSL_LIB_CTX *library;
+	OSSL_PROVIDER *provider;
+	SSL_CTX *roles[2]; /* by enum tls_role */
+	BIO *bio; /* of every connection whose handshake is done */
+	SSL *settled[2]; /* by role: whose context, session and certificates an idle one shares */
+	struct tls *current; /* NULL outside of OpenSSL */
+	struct chain *out; /* of the call in progress */
+	uint64_t uses;
+	uint64_t records_per_key;
+	struct tls_parsed parsed[TLS_CREDENTIALS_CACHED];
+};
+
+enum tls_state {
+	TLS_STATE_HANDSHAKE,
+	TLS_STATE_OPEN,
+	TLS_STATE_FAILED, /* OpenSSL is not entered any more, but to free */
+};
+
+struct tls {
+	struct tls_shard *shard;
+	SSL *ssl;
+	void *context;
+	const uint8_t *input;
+	size_t input_left;
+	const char *failure; /* static text of ours, when OpenSSL's own says less */
+	unsigned long error; /* OpenSSL's first */
+	uint64_t records_written; /* under the present key */
+	uint32_t handshake_bytes;
+	uint16_t post_messages;
+	uint8_t role; /* enum tls_role */
+	uint8_t state; /* enum tls_state */
+	uint8_t refused; /* enum tls_refused */
+	uint8_t alert_sent, alert_received; /* description + 1, 0 = none */
+	bool has_hello; /* the first ClientHello was answered */
+	bool has_goodbye; /* we sent close_notify */
+	bool is_input_blocked; /* the BIO gives nothing any more */
+	bool is_out_of_memory;
+};
+
+/* The first words on a failure count. */
+static inline void tls_note_failure(struct tls *tls, const char *failure)
+{
+	if (tls->failure == NULL)
+		tls->failure = failure;
+}
+
+/* tls_shard.c */
+BIO *tls_bio_create(struct tls_shard *shard); /* NULL without memory */
+/* An SSL of this role that was never connected, for idle ones to share its empty parts; NULL when
+ * they cannot be shared. ssl is one of the role whose handshake is done. */
+SSL *tls_settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ssl);
+
+/* tls_trust.c: OpenSSL's callbacks, context is the shard. */
+int tls_on_client_hello(SSL *ssl, int *alert, void *context);
+int tls_on_protocol(SSL *ssl, const unsigned char **selected, unsigned char *selected_bytes,
+	const unsigned char *offered, unsigned int offered_bytes, void *context);
+int tls_on_verify(X509_STORE_CTX *store, void *context);
+/* Put credentials on a connection. 0, -EINVAL, -ENOMEM. */
+int tls_use_credentials(
+	struct tls_shard *shard, SSL *ssl, const struct ph_credentials *credentials);
+void tls_parsed_clear(struct tls_shard *shard);
+/* The server may leave the protocol open (openssl s_server); another one than ours it cannot mean. */
+bool tls_is_protocol_ours(const SSL *ssl);
+
+#endif

@@ -1,0 +1,295 @@
+/*
+ * What a shard's TLS connections have in common: a library context and one SSL_CTX per role, both with
+ * every option that a stranger could use against us turned off, the BIO over our buffers, and the
+ * empty parts that idle connections share. See tls_parts.h.
+ */
+#include "engine/tls_parts.h"
+
+#include "engine/check.h"
+#include "engine/memory.h"
+#include "engine/tls_decode.h"
+
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/provider.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+/* Messages (KeyUpdate, NewSessionTicket) since the last application data: an honest peer sends one
+ * KeyUpdate in many gigabytes, and any server at most a few tickets after its handshake. */
+#define TLS_POST_MESSAGES_MAX 32u
+/* Records under one key, below the 2^24.5 of RFC 8446 section 5.5 for AES-GCM. */
+#define TLS_RECORDS_PER_KEY (1u << 23)
+
+static const uint8_t tls_protocols[1 + TLS_PROTOCOL_BYTES + 1] = "\x09" TLS_PROTOCOL;
+static_assert(TLS_PROTOCOL_BYTES == 9, "the length in front of the protocol's name");
+
+/* ---- the BIO ---------------------------------------------------------------------------- */
+
+static int on_bio_read(BIO *bio, char *data, size_t bytes, size_t *done)
+{
+	struct tls_shard *shard = BIO_get_data(bio);
+	struct tls *tls = shard->current;
+
+	*done = 0;
+	BIO_clear_retry_flags(bio);
+	if (tls == NULL || tls->is_input_blocked)
+		return 0;
+	if (tls->input_left == 0) {
+		BIO_set_retry_read(bio);
+		return 0;
+	}
+	if (bytes > tls->input_left)
+		bytes = tls->input_left;
+	if (tls->state == TLS_STATE_HANDSHAKE) {
+		if (bytes > TLS_HANDSHAKE_BYTES_MAX - tls->handshake_bytes) {
+			tls_note_failure(tls, "handshake too long");
+			tls->is_input_blocked = true;
+			return 0;
+		}
+		tls->handshake_bytes += (uint32_t)bytes;
+	}
+	memcpy(data, tls->input, bytes);
+	tls->input += bytes;
+	tls->input_left -= bytes;
+	*done = bytes;
+	return 1;
+}
+
+static int on_bio_write(BIO *bio, const char *data, size_t bytes, size_t *done)
+{
+	struct tls_shard *shard = BIO_get_data(bio);
+
+	*done = 0;
+	BIO_clear_retry_flags(bio);
+	if (shard->current == NULL || shard->out == NULL)
+		return 0;
+	if (chain_append(shard->out, data, bytes) < 0) {
+		shard->current->is_out_of_memory = true;
+		return 0;
+	}
+	*done = bytes;
+	return 1;
+}
+
+static long on_bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio;
+	(void)number;
+	(void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+/* One for the process: OpenSSL has only 127 numbers for kinds of BIO and never takes one back. */
+static BIO_METHOD *bio_method;
+static pthread_once_t bio_method_once = PTHREAD_ONCE_INIT;
+
+static void create_bio_method(void)
+{
+	BIO_METHOD *method;
+	int number = BIO_get_new_index();
+
+	if (number < 0)
+		return;
+	method = BIO_meth_new(number | BIO_TYPE_SOURCE_SINK, "peerhub buffers");
+	if (method == NULL)
+		return;
+	if (BIO_meth_set_read_ex(method, on_bio_read) != 1 ||
+		BIO_meth_set_write_ex(method, on_bio_write) != 1 ||
+		BIO_meth_set_ctrl(method, on_bio_control) != 1) {
+		BIO_meth_free(method);
+		return;
+	}
+	bio_method = method;
+}
+
+BIO *tls_bio_create(struct tls_shard *shard)
+{
+	BIO *bio = BIO_new_ex(shard->library, bio_method);
+
+	if (bio == NULL)
+		return NULL;
+	BIO_set_data(bio, shard);
+	BIO_set_init(bio, 1);
+	return bio;
+}
+
+/* ---- messages seen ---------------------------------------------------------------------- */
+
+/* Sees every message and record header: alerts for the failure text, and floods of messages that
+ * carry nothing. */
+static void on_message(
+	int is_sent, int version, int kind, const void *data, size_t bytes, SSL *ssl, void *context)
+{
+	struct tls_shard *shard = context;
+	struct tls *tls = shard->current;
+	const uint8_t *message = data;
+
+	(void)version;
+	(void)ssl;
+	if (tls == NULL)
+		return;
+	if (kind == SSL3_RT_ALERT && bytes == 2) {
+		uint8_t *alert = is_sent ? &tls->alert_sent : &tls->alert_received;
+
+		*alert = (uint8_t)(message[1] + 1);
+	} else if (kind == SSL3_RT_HANDSHAKE && !is_sent && tls->state == TLS_STATE_OPEN) {
+		tls->post_messages++;
+		if (tls->post_messages > TLS_POST_MESSAGES_MAX) {
+			tls_note_failure(tls, "too many key updates");
+			tls->is_input_blocked = true; /* no further record is read */
+		}
+	}
+}
+
+/* ---- what idle connections share -------------------------------------------------------- */
+
+/* How contexts, sessions and methods hang together was read in, and is tested with, this series. */
+static bool is_sharing_known(void)
+{
+	return OPENSSL_version_major() == 3 && OPENSSL_version_minor() == 0;
+}
+
+/*
+ * One SSL a role that was never connected: its session and CERT are empty. It belongs to a context of
+ * the exact method (TLS 1.3, this role) that OpenSSL gave the connection, for SSL_set_session starts
+ * the protocol anew when the two differ.
+ */
+SSL *tls_settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ssl)
+{
+	SSL_SESSION *session;
+	SSL_CTX *context;
+	SSL *settled;
+
+	if (!is_sharing_known())
+		return NULL;
+	if (shard->settled[role] != NULL)
+		return shard->settled[role];
+	context = SSL_CTX_new_ex(shard->library, NULL, SSL_get_ssl_method(ssl));
+	if (context == NULL)
+		return NULL;
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+	settled = SSL_new(context); /* holds the context from here on */
+	SSL_CTX_free(context);
+	session = SSL_SESSION_new();
+	if (settled == NULL || session == NULL ||
+		SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1 ||
+		SSL_set_session(settled, session) != 1) {
+		SSL_free(settled);
+		settled = NULL;
+	}
+	SSL_SESSION_free(session);
+	shard->settled[role] = settled;
+	return settled;
+}
+
+/* ---- a shard ---------------------------------------------------------------------------- */
+
+static SSL_CTX *create_role(struct tls_shard *shard, const SSL_METHOD *method)
+{
+	SSL_CTX *role = SSL_CTX_new_ex(shard->library, NULL, method);
+
+	if (role == NULL)
+		return NULL;
+	SSL_CTX_set_security_level(role, 2); /* 112 bits: RSA 2048 and up, no SHA-1 */
+	SSL_CTX_set_options(role,
+		SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+			SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(role, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_clear_mode(role, SSL_MODE_AUTO_RETRY); /* so that we count each message */
+	SSL_CTX_set_session_cache_mode(role, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_max_cert_list(role, TLS_HANDSHAKE_BYTES_MAX);
+	SSL_CTX_set_verify(role, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_cert_verify_callback(role, tls_on_verify, shard);
+	SSL_CTX_set_msg_callback(role, on_message);
+	SSL_CTX_set_msg_callback_arg(role, shard);
+	if (SSL_CTX_set_min_proto_version(role, TLS1_3_VERSION) != 1 ||
+		SSL_CTX_set_max_proto_version(role, TLS1_3_VERSION) != 1 ||
+		SSL_CTX_set_num_tickets(role, 0) != 1 || SSL_CTX_set_max_early_data(role, 0) != 1 ||
+		SSL_CTX_set_ciphersuites(
+			role, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
+		SSL_CTX_set1_groups_list(role, "X25519:P-256") != 1 ||
+		SSL_CTX_set1_sigalgs_list(
+			role, "ecdsa_secp256r1_sha256:ed25519:rsa_pss_rsae_sha256") != 1) {
+		SSL_CTX_free(role);
+		return NULL;
+	}
+	return role;
+}
+
+static bool create_roles(struct tls_shard *shard)
+{
+	shard->roles[TLS_CLIENT] = create_role(shard, TLS_client_method());
+	shard->roles[TLS_SERVER] = create_role(shard, TLS_server_method());
+	if (shard->roles[TLS_CLIENT] == NULL || shard->roles[TLS_SERVER] == NULL)
+		return false;
+	/* Unlike its relatives this one returns 0 for success. */
+	if (SSL_CTX_set_alpn_protos(
+		    shard->roles[TLS_CLIENT], tls_protocols, 1 + TLS_PROTOCOL_BYTES) != 0)
+		return false;
+	SSL_CTX_set_alpn_select_cb(shard->roles[TLS_SERVER], tls_on_protocol, shard);
+	SSL_CTX_set_client_hello_cb(shard->roles[TLS_SERVER], tls_on_client_hello, shard);
+	return true;
+}
+
+int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **made)
+{
+	struct tls_shard *shard;
+	int status;
+
+	assert(events->on_hello != NULL);
+	assert(events->on_verify != NULL);
+	if (pthread_once(&bio_method_once, create_bio_method) != 0 || bio_method == NULL)
+		return -EIO;
+	if ((flags & PH_HUB_TLS_FAST_DECODE) != 0)
+		(void)tls_decode_enable(); /* the plain path does the same, slower */
+	shard = memory_zalloc(sizeof(*shard));
+	if (shard == NULL)
+		return -ENOMEM;
+	shard->events = *events;
+	shard->records_per_key = TLS_RECORDS_PER_KEY;
+	ERR_clear_error();
+	shard->library = OSSL_LIB_CTX_new();
+	if (shard->library == NULL)
+		goto undo;
+	shard->provider = OSSL_PROVIDER_load(shard->library, "default");
+	if (shard->provider == NULL || !create_roles(shard))
+		goto undo;
+	shard->bio = tls_bio_create(shard);
+	if (shard->bio == NULL)
+		goto undo;
+	*made = shard;
+	return 0;
+
+undo:
+	status = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EIO;
+	ERR_clear_error();
+	tls_shard_destroy(shard);
+	return status;
+}
+
+void tls_shard_destroy(struct tls_shard *shard)
+{
+	if (shard == NULL)
+		return;
+	assert(shard->current == NULL);
+	tls_parsed_clear(shard);
+	SSL_free(shard->settled[TLS_CLIENT]);
+	SSL_free(shard->settled[TLS_SERVER]);
+	BIO_free(shard->bio);
+	SSL_CTX_free(shard->roles[TLS_CLIENT]);
+	SSL_CTX_free(shard->roles[TLS_SERVER]);
+	if (shard->provider != NULL)
+		OSSL_PROVIDER_unload(shard->provider);
+	OSSL_LIB_CTX_free(shard->library);
+	memory_free(shard);
+}
+
+void tls_shard_rekey_after(struct tls_shard *shard, uint64_t records)
+{
+	assert(records > 0);
+	shard->records_per_key = records;
+}
