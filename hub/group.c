@@ -348,6 +348,7 @@ static int group_invite(int argc, char **argv)
 static int join(const char *identity, const char *path)
 {
 	WCHAR *wide_identity = NULL, *invitation = NULL;
+	PPEER_INVITATION_INFO info = NULL;
 	int code = EXIT_FAILED;
 	HGROUP group = NULL;
 	char *text;
@@ -366,7 +367,13 @@ static int join(const char *identity, const char *path)
 		say_result(result, "cannot join with \"%s\"", path);
 		goto done;
 	}
-	code = say_properties(group);
+	/* The name is in the invitation; the properties may be known only after connecting. */
+	result = PeerGroupParseInvitation(invitation, &info);
+	if (FAILED(result))
+		say_result(result, "cannot read \"%s\"", path);
+	else
+		code = say_group(info->pwzGroupPeerName);
+	PeerFreeData(info);
 	(void)PeerGroupClose(group);
 done:
 	free(invitation);

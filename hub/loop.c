@@ -46,18 +46,13 @@ int loop_signal_fd(void)
 int loop_signal(void)
 {
 	struct signalfd_siginfo info;
-	sigset_t set;
 
 	if (signals.taken != 0 || signals.fd < 0)
 		return signals.taken;
 	if (read(signals.fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
 	signals.taken = (int)info.ssi_signo;
-	/* Whoever asks twice does not want to wait for a graceful end. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	(void)alarm(LOOP_END_S);
 	return signals.taken;
 }
 

@@ -15,14 +15,18 @@
 uint64_t loop_now_ms(void);
 
 /*
- * Block SIGINT and SIGTERM (a second one of either ends the program as usual once the first was
- * taken), ignore SIGPIPE. Before the library starts threads, so that they inherit it.
- * Returns 0 or a negative errno.
+ * Block SIGINT and SIGTERM, ignore SIGPIPE. Before the library starts threads, so that they inherit
+ * it. Returns 0 or a negative errno.
  */
 int loop_begin(void);
 /* Readable while a signal waits; -1 before loop_begin. */
 int loop_signal_fd(void);
-/* The signal taken since loop_begin, or 0. Looks without waiting. */
+/*
+ * The signal taken since loop_begin, or 0. Looks without waiting. From the first one on a graceful end
+ * has LOOP_END_S seconds, then SIGALRM ends the program. Another signal changes nothing: some
+ * supervisors send each one twice.
+ */
+#define LOOP_END_S 30u /* the library closes within 5 s; beyond this something is stuck */
 int loop_signal(void);
 
 /* Wait for a descriptor, a signal or the deadline (LOOP_NEVER: none). polls[0] is the signals':
