@@ -1,12 +1,17 @@
 /*
- * The newest receipts of one shard. A cell's sequence is odd while the owner writes it and even after:
- * 2 x (number of the receipt in it) + 2. A reader takes the sequence, copies the words, and takes the
- * sequence again: equal and even means that the copy is whole. Words are atomic and relaxed; the two
- * fences order them against the sequence (Boehm, "Can seqlocks get along with programming language
- * memory models?", MSPC 2012).
+ * The newest receipts of one shard. A cell's sequence is odd while the owner writes receipt n into it,
+ * 2n + 1, and even after: 2n + 2. A reader that wants receipt n takes the sequence, copies the words, and
+ * takes the sequence again; 2n + 2 both times means that the copy is whole.
+ *
+ * Proof: all is atomic, the owner's stores of words are releases, a reader's loads of them are acquires.
+ * A reader that got one word of a later receipt synchronizes with its store, and so its second
+ * look at the sequence gives the odd number stored before it, or a later one. One that got a word
+ * of an earlier receipt cannot have seen 2n + 2 first, which releases all words of n. There is nothing
+ * to try again: a cell that does not hold n any more never will.
  */
 #include "engine/history.h"
 
+#include "engine/check.h"
 #include "engine/memory.h"
 #include "engine/tsan.h"
 
@@ -16,7 +21,6 @@
 #include <string.h>
 
 #define RECEIPT_WORDS ((sizeof(struct ph_receipt) + 7) / 8)
-#define READ_TRIES 4
 
 struct cell {
 	_Atomic uint64_t sequence;
@@ -38,6 +42,7 @@ int history_create(uint32_t count, struct history **out)
 {
 	struct history *history = memory_zalloc(sizeof(*history));
 
+	assert(count >= 1);
 	if (history == NULL)
 		return -ENOMEM;
 	history->cells = memory_map(cells_bytes(count));
@@ -66,9 +71,8 @@ void history_put(struct history *history, const struct ph_receipt *receipt)
 
 	memcpy(words, receipt, sizeof(*receipt));
 	atomic_store_explicit(&cell->sequence, 2 * number + 1, memory_order_relaxed);
-	ph_fence_release();
 	for (size_t i = 0; i < RECEIPT_WORDS; i++)
-		atomic_store_explicit(&cell->words[i], words[i], memory_order_relaxed);
+		atomic_store_explicit(&cell->words[i], words[i], memory_order_release);
 	atomic_store_explicit(&cell->sequence, 2 * number + 2, memory_order_release);
 	atomic_store_explicit(&history->written, number + 1, memory_order_release);
 }
@@ -77,21 +81,16 @@ void history_put(struct history *history, const struct ph_receipt *receipt)
 static bool cell_read(const struct history *history, uint64_t number, struct ph_receipt *receipt)
 {
 	const struct cell *cell = &history->cells[number % history->count];
-	uint64_t words[RECEIPT_WORDS];
+	uint64_t words[RECEIPT_WORDS], whole = 2 * number + 2;
 
-	for (int tries = 0; tries < READ_TRIES; tries++) {
-		uint64_t before = atomic_load_explicit(&cell->sequence, memory_order_acquire);
-
-		for (size_t i = 0; i < RECEIPT_WORDS; i++)
-			words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
-		ph_fence_acquire();
-		if (before != 2 * number + 2 ||
-			atomic_load_explicit(&cell->sequence, memory_order_relaxed) != before)
-			continue;
-		memcpy(receipt, words, sizeof(*receipt));
-		return true;
-	}
-	return false;
+	if (atomic_load_explicit(&cell->sequence, memory_order_acquire) != whole)
+		return false;
+	for (size_t i = 0; i < RECEIPT_WORDS; i++)
+		words[i] = atomic_load_explicit(&cell->words[i], memory_order_acquire);
+	if (atomic_load_explicit(&cell->sequence, memory_order_acquire) != whole)
+		return false;
+	memcpy(receipt, words, sizeof(*receipt));
+	return true;
 }
 
 uint32_t history_read(

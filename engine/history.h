@@ -1,7 +1,7 @@
 /*
  * The newest receipts of one shard: a bounded ring written by the owner, read from any thread without
- * stopping it. Each cell is guarded by a sequence word and copied in atomic words (a torn copy is
- * noticed and taken again, at most a few times, then skipped).
+ * stopping it. Each cell is guarded by a sequence word and copied in atomic words: a copy that was
+ * written over meanwhile is noticed and left out, being among the oldest.
  */
 #ifndef PEERHUB_ENGINE_HISTORY_H
 #define PEERHUB_ENGINE_HISTORY_H
