@@ -123,12 +123,14 @@ void job_final(struct job *job, enum job_side side, uint32_t index, bool was_con
 		return;
 	}
 	if (index >= job->connection_count) {
+		atomic_fetch_add(&job->counts[side].closes_ended, 1);
 		if (was_connected)
 			return; /* the close came too late to meet the handshake */
 		path = JOB_PATH_HANDSHAKE;
 	} else if (share == JOB_SHARE_GROUP) {
 		path = JOB_PATH_GROUP;
 	} else if (is_caller) {
+		atomic_fetch_add(&job->counts[side].closes_ended, 1);
 		path = is_abort ? JOB_PATH_ABORT : JOB_PATH_LOCAL;
 	} else {
 		path = is_abort ? JOB_PATH_RESET : JOB_PATH_REMOTE;
@@ -499,6 +501,8 @@ static void job_table(struct job *job, const struct job_result *result)
 	printf("messages/s         %8.0f  (%llu of %u bytes there and back, %.1f s)\n",
 		per_second(messages, result->talk_s), (unsigned long long)result->messages,
 		job->message_bytes, result->talk_s);
+	printf("closes/s           %8.0f  (the group's end included, %.1f s)\n",
+		per_second(job_total(job), result->close_s), result->close_s);
 	printf("close latency         count         p50         p99         max\n");
 	for (int path = 0; path < JOB_PATHS; path++)
 		printf("  %-16s %8llu %11s %11s %11s\n", path_names[path],

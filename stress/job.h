@@ -18,6 +18,9 @@
 #define JOB_CONNECTIONS_MAX 15000u /* both ends fit a hub's default of 19,968 slots a shard */
 #define JOB_THREADS_MAX 16u
 #define JOB_NAME_UNITS 256u /* a peer name: 191 UTF-16 units and NUL */
+/* Closes of one side that wait for their last event: several threads keep the hubs busy, and the
+ * latency is that of a close, not that of a queue of thousands. The group's end has no window. */
+#define JOB_CLOSE_WINDOW 64u
 #define JOB_PHASE_MS 60000u /* no phase takes longer; loopback needs a fraction */
 
 enum job_side {
@@ -71,6 +74,7 @@ struct job_counts {
 	_Atomic uint64_t connected, disconnected, failed; /* events */
 	_Atomic uint64_t sent, received; /* messages */
 	_Atomic uint64_t closes_won, closes_lost; /* calls */
+	_Atomic uint64_t closes_ended; /* of those won, how many had their final event here */
 	_Atomic uint64_t violations;
 };
 

@@ -283,6 +283,21 @@ bool job_node_send(struct job_node *node, uint64_t id, uint64_t sender, uint32_t
 	return true;
 }
 
+/* Every close that won gets its last event (a handshake that failed before only loosens the window); the
+ * parent bounds it. */
+static void close_window_wait(struct job_node *node)
+{
+	const struct job_counts *counts = &node->job->counts[node->side];
+
+	while (atomic_load(&counts->closes_won) >
+			atomic_load(&counts->closes_ended) + JOB_CLOSE_WINDOW &&
+		!atomic_load(&node->job->is_failed)) {
+		const struct timespec moment = {.tv_nsec = 50000};
+
+		nanosleep(&moment, NULL);
+	}
+}
+
 void job_node_close_one(struct job_node *node, uint32_t index, uint64_t id, bool is_abort)
 {
 	struct job_connection *connection = &node->job->connections[index];
@@ -290,6 +305,7 @@ void job_node_close_one(struct job_node *node, uint32_t index, uint64_t id, bool
 	uint64_t never = 0;
 	bool has_won;
 
+	close_window_wait(node);
 	/* The first of the racing threads sets the clock. */
 	atomic_compare_exchange_strong(&connection->close_ns, &never, now_ns());
 	if (is_abort) {

@@ -45,7 +45,7 @@ bool job_node_threads(struct job_node *node, void (*run)(struct job_node *node, 
 
 /* PeerGroupSendData of one job message, waiting while the queue is full. False: it failed. */
 bool job_node_send(struct job_node *node, uint64_t id, uint64_t sender, uint32_t sequence);
-/* Close by the share's way; counts the win or the loss. */
+/* Close by the share's way, when the window has room; counts the win or the loss. */
 void job_node_close_one(struct job_node *node, uint32_t index, uint64_t id, bool is_abort);
 bool job_node_failed(struct job_node *node, const char *what, HRESULT result); /* false always */
 
