@@ -11,26 +11,26 @@
 #include <string.h>
 
 /* Decimal digits only, the whole text. */
-static bool number_parse(const char *text, size_t bytes, uint32_t most, uint32_t *number)
+static bool number_parse(const char *text, uint32_t most, uint32_t *number)
 {
-	uint32_t value = 0;
+	uint64_t value = 0;
 
-	if (bytes == 0 || bytes > 10)
+	if (*text == '\0')
 		return false;
-	for (size_t i = 0; i < bytes; i++) {
-		if (text[i] < '0' || text[i] > '9' || value > UINT32_MAX / 10 - 1)
+	for (; *text != '\0'; text++) {
+		if (*text < '0' || *text > '9')
 			return false;
-		value = value * 10 + (uint32_t)(text[i] - '0');
+		value = value * 10 + (uint64_t)(*text - '0');
+		if (value > most)
+			return false;
 	}
-	if (value > most)
-		return false;
-	*number = value;
+	*number = (uint32_t)value;
 	return true;
 }
 
 static bool scope_parse(const char *text, uint32_t *scope)
 {
-	if (number_parse(text, strlen(text), UINT32_MAX / 10 - 1, scope))
+	if (number_parse(text, UINT32_MAX, scope))
 		return true;
 	*scope = if_nametoindex(text);
 	return *scope != 0;
@@ -45,7 +45,10 @@ static bool ipv6_parse(char *host, ph_address *address)
 		if (!scope_parse(scope, &address->sin6_scope_id))
 			return false;
 	}
-	return inet_pton(AF_INET6, host, &address->sin6_addr) == 1;
+	if (inet_pton(AF_INET6, host, &address->sin6_addr) != 1)
+		return false;
+	/* IPv4 has no scopes. */
+	return address->sin6_scope_id == 0 || !IN6_IS_ADDR_V4MAPPED(&address->sin6_addr);
 }
 
 static bool ipv4_parse(const char *host, ph_address *address)
@@ -65,7 +68,7 @@ int ph_address_parse(const char *text, ph_address *address)
 	if (text == NULL || address == NULL)
 		return -EINVAL;
 	colon = strrchr(text, ':');
-	if (colon == NULL || !number_parse(colon + 1, strlen(colon + 1), 65535, &port))
+	if (colon == NULL || !number_parse(colon + 1, 65535, &port))
 		return -EINVAL;
 	begin = text;
 	end = colon;

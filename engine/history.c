@@ -13,7 +13,6 @@
 
 #include "engine/check.h"
 #include "engine/memory.h"
-#include "engine/tsan.h"
 
 #include <errno.h>
 #include <stdatomic.h>
