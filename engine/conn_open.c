@@ -337,8 +337,8 @@ static int conn_verify(struct conn *conn, const struct ph_chain *chain)
 	struct ph_hub *hub = conn->shard->hub;
 	struct conn_setup *setup = conn->setup;
 	struct ph_verdict *verdict = &setup->verdict;
-	const char *expected =
-		setup->expected[0] != '\0' && !conn->accepted ? setup->expected : NULL;
+	const char *wanted = conn->accepted ? setup->source : setup->expected;
+	const char *expected = wanted[0] != '\0' ? wanted : NULL;
 	int status = -EACCES;
 
 	if (hub->callbacks.on_verify != NULL)
@@ -349,17 +349,19 @@ static int conn_verify(struct conn *conn, const struct ph_chain *chain)
 	verdict->group[PH_NAME_BYTES_MAX - 1] = '\0';
 	verdict->identity[PH_NAME_BYTES_MAX - 1] = '\0';
 	verdict->refusal[PH_TEXT_BYTES_MAX - 1] = '\0';
-	if (status == 0 && conn->accepted && hub_tag_has_ended(hub, verdict->tag)) {
-		snprintf(verdict->refusal, sizeof(verdict->refusal), "the group has ended");
-		status = -ESHUTDOWN;
+	if (status == 0 && conn->accepted) {
+		/* Stored before the ended tags are looked at: see hub.c. From here the connection is the
+		 * user's, so on_closed names it even when the tag has ended meanwhile. */
+		atomic_store_explicit(&conn_slot(conn)->tag, verdict->tag, memory_order_relaxed);
+		conn->user = verdict->user;
+		if (hub_tag_has_ended(hub, verdict->tag)) {
+			snprintf(verdict->refusal, sizeof(verdict->refusal), "the group has ended");
+			status = -ESHUTDOWN;
+		}
 	}
 	if (status < 0) {
 		SHARD_COUNT(conn->shard, verify_refused);
 		return status;
-	}
-	if (conn->accepted) {
-		atomic_store_explicit(&conn_slot(conn)->tag, verdict->tag, memory_order_relaxed);
-		conn->user = verdict->user;
 	}
 	setup->verified = true;
 	return 0;

@@ -335,8 +335,11 @@ int ph_tag_end(struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reaso
 			struct slot *slot = &shard->slots[index];
 			uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
 
-			if (slot_word_state(word) != SLOT_OPENING &&
-				slot_word_state(word) != SLOT_OPEN)
+			/* What is closing already is left to its own end: an abort here must not take back
+			 * what an earlier graceful close has promised. */
+			if ((slot_word_state(word) != SLOT_OPENING &&
+				    slot_word_state(word) != SLOT_OPEN) ||
+				(word & SLOT_CLOSE))
 				continue;
 			if (atomic_load_explicit(&slot->tag, memory_order_relaxed) != tag)
 				continue;

@@ -253,7 +253,7 @@ struct ph_receipt {
 	int32_t error; /* negative errno behind a transport reason, else 0 */
 	uint32_t peer_reason; /* the peer's own number from a NOTICE before its goodbye, else 0 */
 	uint64_t time_begin_ns, time_open_ns, time_close_ns, time_goodbye_ns, time_end_ns;
-	uint64_t bytes_queued; /* accepted by ph_send */
+	uint64_t bytes_queued; /* accepted by ph_send; each message with its 28-byte head */
 	uint64_t bytes_sent; /* of those, given to the kernel */
 	uint64_t bytes_acknowledged; /* of those, known to have reached the peer's kernel */
 	uint64_t bytes_dropped; /* accepted, never given to the kernel */
@@ -304,8 +304,9 @@ struct ph_callbacks {
 	/* A TLS client named a server name ("" if none). 0 = answer filled; negative = refused. */
 	int (*on_hello)(void *hub_user, const char *sni, struct ph_hello_answer *answer);
 	/* Judge a peer's chain. `sni` as sent or received; accepted = we are the TLS server; `expected`
-	 * is the identity ph_open named (NULL: any). 0 = verdict filled, negative = refused.
-	 * With PH_TLS_NONE it is called with chain->count 0, before the first message. */
+	 * is the identity ph_open named (NULL: any), on accepted ones our own, as on_hello answered.
+	 * 0 = verdict filled, negative = refused. With PH_TLS_NONE it is called with chain->count 0 and the
+	 * verdict holding the peer's own unproven words. */
 	int (*on_verify)(void *hub_user, uint64_t id, int accepted, const char *sni,
 		const char *expected, const struct ph_chain *chain, struct ph_verdict *verdict);
 	/* A verified peer asks for a connection (framing message, accepting side). */
