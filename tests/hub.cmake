@@ -10,7 +10,7 @@ peerhub_hub_test(relay_test ${PROJECT_SOURCE_DIR}/hub/relay.c ${PROJECT_SOURCE_D
 peerhub_hub_test(transfer_test ${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
 
 # The machines of a transfer without a network: the test brings its own route.c.
-set(EXCHANGE_SOURCES sender receiver say loop names text transfer)
+set(EXCHANGE_SOURCES sender receiver relay say loop names text transfer)
 list(TRANSFORM EXCHANGE_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/hub/)
 list(TRANSFORM EXCHANGE_SOURCES APPEND .c)
 peerhub_hub_test(exchange_test ${EXCHANGE_SOURCES})

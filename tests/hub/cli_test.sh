@@ -15,6 +15,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/peerhub-cli-XXXXXX")
 pids=()
 failures=0
 LIMIT=60 # seconds that any one command may take
+LIMIT_ALL=280 # and one that runs beside the others
 
 cleanup() {
 	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
@@ -44,7 +45,7 @@ out_has() { grep -qF -- "$1" "$dir/out" || fail "stdout lacks \"$1\""; }
 start() {
 	local name=$1
 	shift
-	timeout -k 5 $LIMIT "$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
+	timeout -k 5 $LIMIT_ALL "$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
 	started=$!
 	pids+=("$started")
 }
