@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FLOOD_MESSAGES 8u /* of 128 KiB on average: more than any queue of ours takes */
 #define LOOK_IDS 16u
 #define LOOK_RECEIPTS 4u
 #define LOOK_VISITS_MAX 64u
@@ -133,7 +134,7 @@ void action_ended_group(struct world *world, struct hand *hand)
 
 /* ---- send, close, pause ---------------------------------------------------------------- */
 
-static void send_entered(
+static int send_entered(
 	struct world *world, struct hand *hand, const struct audit_ref *ref, uint32_t bytes_max)
 {
 	struct message_head head = {
@@ -145,6 +146,7 @@ static void send_entered(
 	};
 	uint32_t cut = random_below(&hand->random, head.bytes + 1);
 	struct ph_part parts[2];
+	uint64_t begin_ns = now_ns();
 	uint8_t type[16];
 	int status;
 
@@ -152,7 +154,8 @@ static void send_entered(
 	parts[0] = (struct ph_part){.data = hand->payload, .bytes = cut};
 	parts[1] = (struct ph_part){.data = hand->payload + cut, .bytes = head.bytes - cut};
 	status = ph_send(ref->id, ref->tag, type, parts, 2);
-	audit_send_result(world->audit, ref, hand->lane, head.bytes, status);
+	audit_send_result(world->audit, ref, hand->lane, head.bytes, status, begin_ns);
+	return status;
 }
 
 void action_send(struct world *world, struct hand *hand, uint64_t serial, uint32_t bytes_max)
@@ -161,7 +164,19 @@ void action_send(struct world *world, struct hand *hand, uint64_t serial, uint32
 
 	if (!audit_enter(world->audit, serial, &ref))
 		return;
-	send_entered(world, hand, &ref, bytes_max);
+	(void)send_entered(world, hand, &ref, bytes_max);
+	audit_leave(world->audit, &ref);
+}
+
+void action_flood(struct world *world, struct hand *hand, uint64_t serial)
+{
+	struct audit_ref ref;
+	int status = 0;
+
+	if (!audit_enter(world->audit, serial, &ref))
+		return;
+	for (uint32_t i = 0; i < FLOOD_MESSAGES && status == 0; i++)
+		status = send_entered(world, hand, &ref, MESSAGE_BYTES_MAX);
 	audit_leave(world->audit, &ref);
 }
 
@@ -178,6 +193,24 @@ void action_close(struct world *world, struct hand *hand, uint64_t serial, enum 
 	status = ph_close(ref.id, ref.tag, how, reason, "spin");
 	audit_close_result(world->audit, &ref, how, reason, status, begin_ns);
 	audit_leave(world->audit, &ref);
+}
+
+bool action_is_open(struct world *world, uint64_t serial)
+{
+	struct audit_ref ref;
+
+	if (!audit_enter(world->audit, serial, &ref))
+		return false;
+	audit_leave(world->audit, &ref);
+	return ref.is_open && !ref.had_ended;
+}
+
+void action_close_some(struct world *world, struct hand *hand)
+{
+	uint64_t serial = action_pick(world, hand);
+
+	if (action_is_open(world, serial) || random_permille(&hand->random, 30))
+		action_close(world, hand, serial, action_how(hand));
 }
 
 void action_pause(struct world *world, uint64_t serial)

@@ -11,6 +11,11 @@ uint64_t action_pick(struct world *world, struct hand *hand); /* a serial of som
 /* Open a connection for a random seat that is empty; close it at once with some probability. */
 void action_open(struct world *world, struct hand *hand);
 void action_send(struct world *world, struct hand *hand, uint64_t serial, uint32_t bytes_max);
+void action_flood(struct world *world, struct hand *hand, uint64_t serial); /* until it is full */
+bool action_is_open(struct world *world, uint64_t serial); /* a moment's truth */
+/* Close some seat's connection; one that is still opening only now and then, since handshakes take
+ * their time and closes do not, and few would get through otherwise. */
+void action_close_some(struct world *world, struct hand *hand);
 void action_close(struct world *world, struct hand *hand, uint64_t serial, enum ph_how how);
 enum ph_how action_how(struct hand *hand);
 void action_pause(struct world *world, uint64_t serial);

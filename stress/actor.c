@@ -34,6 +34,8 @@ static void volley_start(struct world *world, struct hand *hand)
 {
 	uint64_t serial = action_pick(world, hand);
 
+	if (!action_is_open(world, serial) && !random_permille(&hand->random, 100))
+		return;
 	atomic_store(&world->volley, serial);
 	for (uint32_t i = 0; i < VOLLEY_CALLS; i++)
 		action_close(world, hand, serial, action_how(hand));
@@ -48,7 +50,7 @@ static void burst(struct world *world, struct hand *hand)
 	for (uint32_t i = 0; i < count; i++)
 		action_send(world, hand, serial, 1024);
 	/* What was sent a moment ago must still arrive. */
-	if (is_last)
+	if (is_last && action_is_open(world, serial))
 		action_close(world, hand, serial, PH_GRACEFUL);
 }
 
@@ -57,6 +59,8 @@ static void pause_a_while(struct world *world, struct hand *hand)
 	uint64_t serial = action_pick(world, hand);
 
 	action_pause(world, serial);
+	if (random_permille(&hand->random, 100))
+		action_flood(world, hand, serial);
 	rest(hand, REST_NS_MAX * 4);
 	action_resume(world, serial);
 }
@@ -81,9 +85,9 @@ static void step(struct world *world, struct hand *hand)
 	else if (dice < 700)
 		burst(world, hand);
 	else if (dice < 705)
-		action_send(world, hand, action_pick(world, hand), MESSAGE_BYTES_MAX);
+		action_flood(world, hand, action_pick(world, hand));
 	else if (dice < 790)
-		action_close(world, hand, action_pick(world, hand), action_how(hand));
+		action_close_some(world, hand);
 	else if (dice < 810)
 		volley_start(world, hand);
 	else if (dice < 830)

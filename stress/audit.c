@@ -27,6 +27,8 @@ struct entry {
 	uint64_t tag;
 	uint64_t partner; /* serial of the other end, 0 = not known (yet) */
 	uint64_t begin_ns;
+	uint64_t blocked_ns; /* when the last send that was told to wait was called */
+	uint64_t writable_ns; /* when on_writable came last */
 	uint64_t win_ns; /* when the ph_close that won was called */
 	uint64_t final_ns;
 	uint32_t win_reason;
@@ -459,6 +461,7 @@ void audit_on_writable(struct audit *audit, uint64_t serial, uint64_t id)
 	if (entry == NULL)
 		return;
 	entry->writables++;
+	entry->writable_ns = now_ns();
 	entry_unlock(audit, entry);
 	COUNT(audit, writables);
 }
@@ -558,6 +561,7 @@ bool audit_enter(struct audit *audit, uint64_t serial, struct audit_ref *ref)
 		ref->tag = entry->tag;
 		ref->had_ended = entry->state != ENTRY_LIVE;
 		ref->had_lost = ref->had_ended || entry->wins > 0;
+		ref->is_open = entry->opened;
 	}
 	entry_unlock(audit, entry);
 	return is_usable;
@@ -638,16 +642,19 @@ uint32_t audit_send_begin(struct audit *audit, const struct audit_ref *ref, uint
 	return sequence;
 }
 
-void audit_send_result(
-	struct audit *audit, const struct audit_ref *ref, uint32_t lane, uint32_t bytes, int result)
+void audit_send_result(struct audit *audit, const struct audit_ref *ref, uint32_t lane,
+	uint32_t bytes, int result, uint64_t begin_ns)
 {
 	struct entry *entry = entry_lock(audit, ref->serial);
 
 	assert(entry != NULL);
 	if (result == 0)
 		lanes_of(audit, audit->sent, ref->serial)[lane]++;
-	else if (result == -EAGAIN)
+	if (result == -EAGAIN) {
 		entry->blocked++;
+		if (begin_ns > entry->blocked_ns)
+			entry->blocked_ns = begin_ns;
+	}
 	entry_unlock(audit, entry);
 	stale_check(audit, ref, "ph_send", result);
 	if (result == 0) {
@@ -875,6 +882,15 @@ void audit_tick(struct audit *audit)
 	}
 }
 
+static bool is_overdue(const struct entry *entry, uint64_t now, uint64_t close_ns, uint64_t open_ns)
+{
+	if (entry->wins > 0)
+		return now > entry->win_ns + close_ns;
+	if (!entry->opened)
+		return now > entry->begin_ns + open_ns;
+	return entry->blocked_ns > entry->writable_ns && now > entry->blocked_ns + close_ns;
+}
+
 uint32_t audit_overdue(struct audit *audit, uint64_t close_ns, uint64_t open_ns, bool say)
 {
 	uint64_t now = now_ns();
@@ -888,8 +904,7 @@ uint32_t audit_overdue(struct audit *audit, uint64_t close_ns, uint64_t open_ns,
 		pthread_mutex_unlock(&audit->stripes[i % STRIPES]);
 		if (copy.state != ENTRY_LIVE)
 			continue;
-		if (!(copy.wins > 0 && now > copy.win_ns + close_ns) &&
-			!(!copy.opened && now > copy.begin_ns + open_ns))
+		if (!is_overdue(&copy, now, close_ns, open_ns))
 			continue;
 		if (count++ == 0 && say)
 			entry_print(&copy);

@@ -67,6 +67,7 @@ struct audit_ref {
 	uint64_t tag;
 	bool had_ended; /* its final event had come: the call must answer -ENOENT */
 	bool had_lost; /* a close had won: a send must answer -ENOENT */
+	bool is_open; /* on_open had come */
 };
 
 int audit_create(const struct audit_options *options, struct audit **audit); /* 0 or -ENOMEM */
@@ -100,10 +101,10 @@ bool audit_pick_ended(struct audit *audit, struct random *random, uint64_t *seri
 /* Between enter and leave, after ph_close answered `result`; `begin_ns` was taken before it. */
 void audit_close_result(struct audit *audit, const struct audit_ref *ref, enum ph_how how,
 	uint32_t reason, int result, uint64_t begin_ns);
-/* Before ph_send: the next sequence of the lane. After: its answer. */
+/* Before ph_send: the next sequence of the lane. After: its answer; `begin_ns` was taken before. */
 uint32_t audit_send_begin(struct audit *audit, const struct audit_ref *ref, uint32_t lane);
 void audit_send_result(struct audit *audit, const struct audit_ref *ref, uint32_t lane,
-	uint32_t bytes, int result);
+	uint32_t bytes, int result, uint64_t begin_ns);
 /* ph_pause, ph_resume and other calls that may only fail with -ENOENT. */
 void audit_call_result(
 	struct audit *audit, const struct audit_ref *ref, const char *call, int result);
@@ -114,8 +115,8 @@ void audit_call_result(
 void audit_violation(struct audit *audit, uint64_t serial, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void audit_tick(struct audit *audit); /* settle what has ended; main thread */
-/* Entries whose end is overdue: `close_ns` after a close won, `open_ns` after it began without
- * getting open. The first is described on stderr when `say`. */
+/* Entries that wait too long: `close_ns` after a close won or after a send was told to wait without
+ * an on_writable since, `open_ns` after it began without getting open. The first is described on stderr when `say`. */
 uint32_t audit_overdue(struct audit *audit, uint64_t close_ns, uint64_t open_ns, bool say);
 /* After all hubs have stopped: settle everything; what is still alive is a violation. */
 void audit_finish(struct audit *audit);

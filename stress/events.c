@@ -40,7 +40,7 @@ static void act(struct world *world, struct hand *hand, uint64_t serial)
 	if (dice < PERMILLE_CLOSE)
 		action_close(world, hand, serial, action_how(hand));
 	else if (dice < PERMILLE_CLOSE + 5)
-		action_close(world, hand, action_pick(world, hand), action_how(hand));
+		action_close_some(world, hand);
 	else if (dice < PERMILLE_CLOSE + 15)
 		action_send(world, hand, action_pick(world, hand), ANSWER_BYTES_MAX);
 	else if (dice < PERMILLE_CLOSE + 20)

@@ -84,7 +84,7 @@ static void story_send(struct story *story, uint64_t serial, int result)
 
 	assert_true(audit_enter(story->audit, serial, &ref));
 	(void)audit_send_begin(story->audit, &ref, 0);
-	audit_send_result(story->audit, &ref, 0, 64, result);
+	audit_send_result(story->audit, &ref, 0, 64, result, now_ns());
 	audit_leave(story->audit, &ref);
 }
 
