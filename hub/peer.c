@@ -701,6 +701,11 @@ static bool has_failed_target(const struct peer *peer)
 	return peer->options.broadcast && notes_have_failed(&peer->notes);
 }
 
+static bool is_sender_only(const struct peer *peer)
+{
+	return !peer->is_receiving && (thing_count(peer) > 0 || peer->options.broadcast);
+}
+
 /* Everything that was asked for is done. */
 static bool is_done(struct peer *peer, uint64_t now_ms)
 {
@@ -709,7 +714,7 @@ static bool is_done(struct peer *peer, uint64_t now_ms)
 	if (!is_all_sent(peer))
 		return false;
 	if (!peer->is_receiving)
-		return thing_count(peer) > 0 || peer->options.broadcast;
+		return is_sender_only(peer);
 	if (peer->options.count == 0 ||
 		receiver->files_done + receiver->lines_done < peer->options.count)
 		return false;
@@ -725,7 +730,8 @@ static void say_ready_once(struct peer *peer)
 		(peer->hub != NULL && peer->hub->state != LINK_OPEN))
 		return;
 	peer->is_ready = true;
-	if ((peer->is_receiving || peer->options.listen != NULL) && node_say_ready(&peer->node) < 0)
+	/* Who only sends has nothing to be waited for. */
+	if (!is_sender_only(peer) && node_say_ready(&peer->node) < 0)
 		peer->failed = true;
 }
 
@@ -898,7 +904,7 @@ static const char summary[] =
 	"\n"
 	"IDENTITY is the whole peer name of the receiver. \"--to IDENTITY\" goes through the hub,\n"
 	"\"--to IDENTITY@HOST:PORT\" straight there, \"--to hub\" (or no --to) to the hub itself.\n"
-	"A receiving or listening peer prints \"ready ADDRESS identity ID group GROUP\". A sender\n"
+	"A peer that does not only send prints \"ready ADDRESS identity ID group GROUP\". A sender\n"
 	"ends when every receiver has confirmed the SHA-256.";
 
 int peer_main(int argc, char **argv)

@@ -29,6 +29,7 @@
 #define ENTRIES_MAX 1024u /* with the remembered results */
 #define REMEMBER_MS 10000u /* a result is kept so long for a sender that did not get it */
 #define IDLE_MS 120000u /* through a hub nothing else tells that a sender is gone */
+#define PROBE_MS 5000u /* a silent sender is asked so often; absent from the hub, it is gone */
 #define RETRY_MS 5u /* our queue was full */
 #define RETRY_SLOW_MS 50u /* the hub's was */
 #define SUFFIX_MAX 9999u /* name.1 ... name.9999 */
@@ -44,9 +45,10 @@ struct incoming {
 	bool ack_due, result_due;
 	uint64_t send_at_ms; /* what is due goes out at this time */
 	uint64_t expires_ms; /* open: idle for too long; else: the result may be forgotten */
+	uint64_t probe_ms; /* open, through a hub: when to say again where we are */
 
 	int fd; /* -1: standard output, or lines */
-	char temporary[48];
+	char temporary[48]; /* "": the file has no name yet, and vanishes with its descriptor */
 	char name[TRANSFER_STORE_BYTES_MAX + 1];
 	EVP_MD_CTX *hash;
 	char *line; /* LINE_BYTES_MAX: the beginning of a line */
@@ -80,7 +82,8 @@ static void drop_file(struct receiver *receiver, struct incoming *incoming)
 		return;
 	close(incoming->fd);
 	incoming->fd = -1;
-	(void)unlinkat(receiver->directory_fd, incoming->temporary, 0);
+	if (incoming->temporary[0] != 0)
+		(void)unlinkat(receiver->directory_fd, incoming->temporary, 0);
 }
 
 static void free_incoming(struct receiver *receiver, struct incoming *incoming)
@@ -182,11 +185,17 @@ static int write_file(int fd, const uint8_t *data, size_t bytes)
 	return 0;
 }
 
-/* A name of our own, not yet taken, that nobody else can have prepared as a link. */
+/*
+ * A file without a name where the file system can do that: then not even SIGKILL leaves half of one
+ * behind. Else under a name of our own, not yet taken, that nobody can have prepared as a link.
+ */
 static int open_temporary(struct receiver *receiver, struct incoming *incoming)
 {
 	uint64_t number;
 
+	incoming->fd = openat(receiver->directory_fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+	if (incoming->fd >= 0)
+		return 0;
 	for (int attempt = 0; attempt < 16; attempt++) {
 		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
 			return -EIO;
@@ -203,40 +212,46 @@ static int open_temporary(struct receiver *receiver, struct incoming *incoming)
 }
 
 /* Give the file a name that does not exist, in one step: nothing is ever overwritten. */
-static int rename_new(int directory_fd, const char *from, const char *to)
+static int name_file(int directory_fd, struct incoming *incoming, const char *name)
 {
-	if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)
+	char path[32];
+
+	if (incoming->temporary[0] == 0) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", incoming->fd);
+		return linkat(AT_FDCWD, path, directory_fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno
+											 : 0;
+	}
+	if (renameat2(directory_fd, incoming->temporary, directory_fd, name, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -errno;
 	/* A file system without that flag: a link fails on an existing name just as well. */
-	if (linkat(directory_fd, from, directory_fd, to, 0) < 0)
+	if (linkat(directory_fd, incoming->temporary, directory_fd, name, 0) < 0)
 		return -errno;
-	(void)unlinkat(directory_fd, from, 0);
+	(void)unlinkat(directory_fd, incoming->temporary, 0);
 	return 0;
 }
 
 static int store_file(struct receiver *receiver, struct incoming *incoming)
 {
 	char base[TRANSFER_STORE_BYTES_MAX + 1];
-	int status;
+	int status = -EEXIST;
 
+	memcpy(base, incoming->name, sizeof(base));
+	for (unsigned suffix = 1; status == -EEXIST && suffix <= SUFFIX_MAX; suffix++) {
+		status = name_file(receiver->directory_fd, incoming, incoming->name);
+		/* 200 bytes of name leave room for the dot and four digits. */
+		if (status == -EEXIST)
+			snprintf(incoming->name, sizeof(incoming->name), "%.*s.%u",
+				(int)(TRANSFER_STORE_BYTES_MAX - 5), base, suffix);
+	}
+	if (status < 0)
+		return status; /* and the caller drops it */
 	status = close(incoming->fd) < 0 ? -errno : 0;
 	incoming->fd = -1;
-	memcpy(base, incoming->name, sizeof(base));
-	for (unsigned suffix = 1; status == 0 && suffix <= SUFFIX_MAX; suffix++) {
-		status = rename_new(receiver->directory_fd, incoming->temporary, incoming->name);
-		if (status == 0)
-			return 0;
-		if (status != -EEXIST)
-			break;
-		status = 0;
-		/* 200 bytes of name leave room for the dot and four digits. */
-		snprintf(incoming->name, sizeof(incoming->name), "%.*s.%u",
-			(int)(TRANSFER_STORE_BYTES_MAX - 5), base, suffix);
-	}
-	(void)unlinkat(receiver->directory_fd, incoming->temporary, 0);
-	return status == 0 ? -EEXIST : status;
+	if (status < 0)
+		(void)unlinkat(receiver->directory_fd, incoming->name, 0);
+	return status;
 }
 
 static void say_received(struct receiver *receiver, const struct incoming *incoming)
@@ -327,6 +342,13 @@ static int prepare(struct receiver *receiver, struct incoming *incoming, const c
 	return is_to_stdout(receiver) ? 0 : open_temporary(receiver, incoming);
 }
 
+/* The sender is there. */
+static void heard(struct incoming *incoming, uint64_t now_ms)
+{
+	incoming->expires_ms = now_ms + IDLE_MS;
+	incoming->probe_ms = now_ms + PROBE_MS;
+}
+
 static void on_offer(struct receiver *receiver, const struct route *route, const char *source,
 	const struct transfer_message *message, uint64_t now_ms)
 {
@@ -361,7 +383,7 @@ static void on_offer(struct receiver *receiver, const struct route *route, const
 	}
 	incoming->ack_due = true;
 	incoming->send_at_ms = now_ms;
-	incoming->expires_ms = now_ms + IDLE_MS;
+	heard(incoming, now_ms);
 }
 
 static void on_data(struct receiver *receiver, struct incoming *incoming,
@@ -369,7 +391,7 @@ static void on_data(struct receiver *receiver, struct incoming *incoming,
 {
 	int status = 0;
 
-	incoming->expires_ms = now_ms + IDLE_MS;
+	heard(incoming, now_ms);
 	incoming->ack_due = true;
 	/* A piece that the hub dropped leaves a gap, one sent again an overlap: the answer says where
 	 * we are, and the sender goes back there. */
@@ -424,7 +446,7 @@ static void on_end(struct receiver *receiver, struct incoming *incoming,
 {
 	unsigned bytes = 0;
 
-	incoming->expires_ms = now_ms + IDLE_MS;
+	heard(incoming, now_ms);
 	if (message->size > incoming->offset) {
 		incoming->ack_due = true; /* some of it is still missing */
 		return;
@@ -479,7 +501,7 @@ const char *receiver_on_message(struct receiver *receiver, const struct route *r
 	switch (message->kind) {
 	case TRANSFER_OFFER:
 		incoming->ack_due = true; /* the sender has missed our answer, or says hello */
-		incoming->expires_ms = now_ms + IDLE_MS;
+		heard(incoming, now_ms);
 		return NULL;
 	case TRANSFER_DATA:
 		on_data(receiver, incoming, message, now_ms);
@@ -558,11 +580,16 @@ static uint64_t step_one(struct receiver *receiver, struct incoming *incoming, u
 
 	if (incoming->is_open && incoming->route.name != NULL && now_ms >= incoming->expires_ms)
 		finish(receiver, incoming, TRANSFER_IDLE, "", now_ms);
+	if (incoming->is_open && incoming->route.name != NULL && now_ms >= incoming->probe_ms) {
+		incoming->ack_due = true;
+		incoming->probe_ms = now_ms + PROBE_MS;
+	}
 	if (incoming->is_open && incoming->content == TRANSFER_FILE &&
 		incoming->size != TRANSFER_SIZE_UNKNOWN)
 		say_progress(now_ms, incoming->name, incoming->offset, incoming->size);
 	if (!incoming->ack_due && !incoming->result_due)
-		return incoming->expires_ms;
+		return incoming->is_open ? loop_earlier(incoming->expires_ms, incoming->probe_ms)
+					 : incoming->expires_ms;
 	if (now_ms < incoming->send_at_ms)
 		return incoming->send_at_ms;
 	status = send_due(incoming);
@@ -573,7 +600,8 @@ static uint64_t step_one(struct receiver *receiver, struct incoming *incoming, u
 	/* Any other failure: the loss of the connection is on its way to us. */
 	incoming->ack_due = false;
 	incoming->result_due = false;
-	return incoming->expires_ms;
+	return incoming->is_open ? loop_earlier(incoming->expires_ms, incoming->probe_ms)
+				 : incoming->expires_ms;
 }
 
 uint64_t receiver_step(struct receiver *receiver, uint64_t now_ms)
