@@ -35,7 +35,7 @@ check()
 		cat "$out"
 		return
 	}
-	(cd "$work" && timeout "$seconds_max" ./pan -m100000 -n -w24) >"$out" 2>&1
+	(cd "$work" && timeout "$seconds_max" ./pan -m100000 -n -w22) >"$out" 2>&1
 	status=$?
 	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$out")
 	if grep -q 'errors: 0$' "$out" && ! grep -q 'max search depth too small\|out of memory' "$out"; then

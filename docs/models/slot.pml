@@ -19,7 +19,8 @@
  * mail    means "look at this slot": pop -> ONE step { old = word; mailed=0, dial=0 } -> take the
  *         chunks -> act on old.
  * owner   acts on the word at mail and at a completion, never otherwise. It opens (OPENING -> OPEN) and
- *         ends (-> ENDING) by ONE step each, only if no close is set: else the closer has won.
+ *         ends (-> ENDING) by ONE step each, only if no close is set: else the closer has won. It says
+ *         goodbye after it saw close and senders = 0 in one load and THEN took the chunks once more.
  * free    ONE step: (close or ENDING), senders = 0, mailed = 0, kernel ops = 0  ->  FREE, gen+1
  * wake    poster: push; fence; if sleeping then wake.  owner: sleeping; fence; look again; wait
  *
@@ -33,7 +34,7 @@
  *
  * Switches that break the protocol, each of which must be found:
  *   LATE_MAIL     mail first, then leave: a close is then never finished
- *   HASTY         say goodbye at senders = 0 after a completion without a look at mailed: chunks are lost
+ *   HASTY         say goodbye at senders = 0 without taking the chunks after that look: some are lost
  *   EARLY_REASON  read the reason as soon as close is seen
  *   SILENT_PIN    a pin leaves without mail whatever the word says
  *   BLIND_OPEN    OPENING -> OPEN without regard to close: a close that was won gets lost
@@ -271,22 +272,31 @@ inline accept_slot()
 	choose_peer()
 }
 
+/* [slot_take_chunks]: one exchange */
+inline take_chunks()
+{
+	d_step {
+		if
+		:: goodbye               /* too late for these: there must be none */
+		:: else -> written = written + chunks
+		fi;
+		chunks = 0
+	}
+}
+
 /* Once after each mail and each completion, never otherwise: what is missed here is lost. */
 inline look()
 {
-	/* [conn_close_join]: between mails only a quiet slot tells the truth [slot_is_quiet] */
-	atomic {
-		if
-#ifdef HASTY
-		:: closing && close && !aborting && !goodbye && senders == 0 ->
-#else
-		:: closing && close && !aborting && !goodbye && senders == 0 && !mailed ->
+	/* [conn_is_sent_out], [conn_goodbye]: who leaves after this look mails us again */
+	if
+	:: closing && close && !aborting && !goodbye && senders == 0 ->
+#ifndef HASTY
+		take_chunks();
 #endif
-			read_reason(); goodbye = true
-		:: else
-		fi
-	}
-	/* [conn_close_finish] -> [slot_free] */
+		d_step { read_reason(); goodbye = true }
+	:: else
+	fi;
+	/* [conn_close_join], [slot_is_quiet], [slot_free], then [conn_close_finish] */
 	atomic {
 		if
 		:: closing && kernel_ops == 0 && senders == 0 && !mailed && (goodbye || aborting || !close) ->
@@ -315,24 +325,22 @@ inline look()
 active proctype owner()
 {
 	bool o_dial, o_close, o_abort;
-	byte o_senders;
 
 	atomic {
 #if VARIANT == 1
-		run sender(0); run sender(0); run closer(0); run closer(0); run closer(1); live = 5;
+		run sender(0); run sender(0); run closer(0); run closer(0); live = 4;
 #ifdef FULL
-		run sender(1); live++;
+		run sender(1); run closer(1); live = live + 2;
 #endif
 #elif VARIANT == 2
-		run reasoner(0, false); run reasoner(0, true); run sender(0); run aborter(0);
-		run aborter(1); live = 5;
+		run reasoner(0, false); run reasoner(0, true); run sender(0); run aborter(0); live = 4;
 #ifdef FULL
-		run reasoner(1, false); live++;
+		run reasoner(1, false); run aborter(1); live = live + 2;
 #endif
 #elif VARIANT == 3
-		run reader(0); run reader(0); run sender(0); run closer(0); run reader(1); live = 5;
+		run reader(0); run reader(0); run closer(0); run reader(1); live = 4;
 #ifdef FULL
-		run closer(1); live++;
+		run sender(0); run closer(1); live = live + 2;
 #endif
 #elif VARIANT == 4
 		run reader(0); run sender(0); run reasoner(0, false); run aborter(0); live = 4;
@@ -354,16 +362,10 @@ active proctype owner()
 	:: box == 1 ->
 		box = 0;                 /* [mailbox_take]: link.next is read before mailed is cleared */
 		d_step {                 /* [slot_take_mail] */
-			o_dial = dial; o_close = close; o_abort = abort; o_senders = senders;
+			o_dial = dial; o_close = close; o_abort = abort;
 			mailed = false; dial = false
 		}
-		d_step {                 /* [slot_take_chunks]: one exchange, after the clear */
-			if
-			:: goodbye           /* too late for these: there must be none */
-			:: else -> written = written + chunks
-			fi;
-			chunks = 0
-		}
+		take_chunks();           /* after the clear */
 		if
 		:: o_dial && !o_close -> kernel_ops = 1      /* connect */
 		:: else
@@ -382,11 +384,6 @@ active proctype owner()
 			:: o_abort || state != OPEN -> aborting = true
 			:: else
 			fi
-		:: else
-		fi;
-		if
-		:: closing && o_close && !aborting && o_senders == 0 && !goodbye ->
-			d_step { read_reason(); goodbye = true }
 		:: else
 		fi;
 		look()
@@ -428,7 +425,7 @@ active proctype owner()
 	:: live == 0 && gen < GENS && state == OPEN && !close && box == 0 && !mailed ->
 		break                    /* nobody closed it */
 
-	/* [shard_sleep], [mailbox_sleep] */
+	/* [shard_wait], [mailbox_sleep], [mailbox_awake] */
 	:: box == 0 ->
 		sleeping = true;
 		if
