@@ -70,16 +70,14 @@ static bool budget_take(struct slot *slot, uint32_t budget, uint32_t weight)
 				    &slot->queued_bytes, &queued, queued + weight))
 				return true;
 		} while (true);
-		/* Full: one on_writable is owed. If the owner emptied it before it could see the flag, and the
-		 * flag is still ours to take back, there is room now. */
+		/* Full: one on_writable is owed. Either the owner, which subtracts and then looks at the flag, sees
+		 * it, or we see here what it subtracted. Bytes that are still in our way it has yet to subtract.
+		 * With room the flag stays all the same: it may be another sender's by now, whose on_writable
+		 * must not get lost (so one may come that nobody waits for). */
 		atomic_fetch_or(&slot->flags, SLOT_WANT_WRITABLE);
 		queued = atomic_load(&slot->queued_bytes);
-		if (queued > budget / 2)
-			return false;
-		if (!(atomic_fetch_and(&slot->flags, ~SLOT_WANT_WRITABLE) & SLOT_WANT_WRITABLE))
-			return false; /* the owner took it: on_writable comes */
 		if (queued != 0 && (weight > budget || queued > budget - weight))
-			return false; /* cannot be: at most half is used; a message over half waits */
+			return false;
 	}
 }
 

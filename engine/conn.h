@@ -152,6 +152,7 @@ struct conn {
 	bool blocked : 1; /* on_data said -EAGAIN: carry must be offered again */
 	bool recv_cancelled : 1; /* a cancel of the armed receive is under way */
 	bool recv_starved : 1; /* waits for buffers */
+	bool throttled : 1; /* too much unread input: receive waits */
 	bool goodbye_queued : 1; /* our last bytes are in wire */
 	bool goodbye_done : 1; /* … and with the kernel */
 	bool reset : 1; /* CLOSING by reset */
@@ -169,6 +170,7 @@ struct conn {
 	int32_t receive_error; /* how receive ended: 0 or negative errno; with eof */
 	uint32_t next[LIST_COUNT];
 	int32_t input_head, input_tail; /* provided buffers not yet looked at; -1 none */
+	uint32_t input_count; /* of them */
 	struct chain spill; /* input copied out of provided buffers, looked at before them */
 	struct chunk *carry; /* plain bytes of a message not yet complete, or not yet taken */
 	uint32_t budget_used; /* input bytes looked at in this turn */
@@ -234,6 +236,8 @@ bool conn_input_feed(struct conn *conn);
 void conn_reading_update(struct conn *conn); /* after pause, resume, blocked */
 void conn_unblock(struct conn *conn);
 void conn_input_spill(struct conn *conn); /* give provided buffers back early */
+void conn_input_drained(struct conn *conn); /* reading goes on after input_limit stopped it */
+void conn_input_discard(struct conn *conn); /* what was received and not looked at */
 void conn_carry_drop(struct conn *conn);
 void conn_input_clear(struct conn *conn);
 

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define STRANGER_LINGER_MS 1000u
 #define CLOSING_WATCHDOG_NS 100000000u /* should never fire: cancels again, counts */
 
 static enum ph_side reason_side(uint32_t reason)
@@ -103,28 +104,24 @@ static void conn_claim(struct conn *conn, uint32_t reason, enum ph_side side, en
 		conn_latch_local(conn, atomic_load_explicit(&slot->word, memory_order_acquire));
 }
 
-/* No lookup finds it any more; it no longer counts as a handshake. */
+/* No lookup finds it any more. */
 static void conn_withdraw(struct conn *conn)
 {
-	struct shard *shard = conn->shard;
-
-	if (conn->hashed) {
-		hash_remove(shard->hash, conn->key, conn->slot_index, conn_id(conn));
-		conn->hashed = false;
-	}
-	if (conn->counted_handshake) {
-		conn->counted_handshake = false;
-		shard->handshakes--;
-		shard_accept_update(shard);
-	}
+	if (!conn->hashed)
+		return;
+	hash_remove(conn->shard->hash, conn->key, conn->slot_index, conn_id(conn));
+	conn->hashed = false;
 }
 
 static void conn_deadline_arm(struct conn *conn)
 {
 	struct shard *shard = conn->shard;
+	uint64_t timeout_ms = shard->hub->options.timeout_close_ms;
 
-	timer_arm(&shard->timers, &conn->timer,
-		shard->now_ns + (uint64_t)shard->hub->options.timeout_close_ms * 1000000u);
+	/* A stranger that was turned away gets time to read why, not time to hold our memory. */
+	if (!conn->was_open && conn->accepted && timeout_ms > STRANGER_LINGER_MS)
+		timeout_ms = STRANGER_LINGER_MS;
+	timer_arm(&shard->timers, &conn->timer, shard->now_ns + timeout_ms * 1000000u);
 }
 
 /* ---- the owner's own endings ------------------------------------------------------------ */
@@ -236,6 +233,10 @@ void conn_on_goodbye_done(struct conn *conn)
 		conn->time_goodbye_ns = conn->shard->now_ns;
 	}
 	if (conn->state == CONN_LEAVING) {
+		/* Nothing is read or written any more; the rest of the stay costs no TLS object. */
+		conn_input_discard(conn);
+		tls_destroy(conn->tls);
+		conn->tls = NULL;
 		if (!conn->linger || conn->eof)
 			conn_close_begin(conn, false);
 		return;
@@ -275,9 +276,13 @@ void conn_on_peer_end(struct conn *conn)
 		conn->how = PH_ABORT;
 		conn_close_begin(conn, true);
 	} else if (conn->goodbye_done) {
-		conn->bytes_acknowledged =
-			atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed);
-		conn->unacknowledged_known = true;
+		/* Its FIN answers our goodbye, so all before that has arrived; a goodbye of its own, that
+		 * crossed ours, proves nothing: then the kernel is asked. */
+		if (conn->eof || !conn->shard->hub->features.direct) {
+			conn->bytes_acknowledged =
+				atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed);
+			conn->unacknowledged_known = true;
+		}
 		conn_close_begin(conn, false);
 	}
 }
@@ -315,6 +320,12 @@ void conn_close_begin(struct conn *conn, bool reset)
 		return;
 	assert(conn->latched);
 	conn_withdraw(conn);
+	if (conn->counted_handshake) {
+		/* Until here it counts: the bound on strangers covers those being turned away. */
+		conn->counted_handshake = false;
+		shard->handshakes--;
+		shard_accept_update(shard);
+	}
 	conn->reset = reset;
 	conn->close_stage = 0;
 	conn_enter(conn, CONN_CLOSING);

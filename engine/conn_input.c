@@ -55,6 +55,7 @@ static void input_done(struct conn *conn)
 		return;
 	}
 	assert(buffer >= 0);
+	conn->input_count--;
 	conn->input_head = shard->notes[buffer].next;
 	if (conn->input_head < 0)
 		conn->input_tail = -1;
@@ -72,6 +73,7 @@ static void input_add(struct conn *conn, uint32_t buffer, uint32_t bytes)
 
 	shard->notes[buffer].next = -1;
 	shard->notes[buffer].bytes = bytes;
+	conn->input_count++;
 	if (conn->input_tail >= 0)
 		shard->notes[conn->input_tail].next = (int32_t)buffer;
 	else
@@ -116,6 +118,7 @@ void conn_input_spill(struct conn *conn)
 		}
 		chunk->bytes = shard->notes[buffer].bytes;
 		memcpy(chunk->data, ring_buffer(shard->ring, (uint32_t)buffer), chunk->bytes);
+		conn->input_count--;
 		conn->input_head = shard->notes[buffer].next;
 		if (conn->input_head < 0)
 			conn->input_tail = -1;
@@ -171,10 +174,50 @@ static void recv_arm(struct conn *conn, bool poll_first)
 
 void conn_recv_arm(struct conn *conn)
 {
-	if (conn->ops[OP_RECV] > 0 || conn->eof || conn->file == RING_FILE_NONE ||
-		!conn_is_receiving(conn))
+	if (conn->ops[OP_RECV] > 0 || conn->eof || conn->throttled ||
+		conn->file == RING_FILE_NONE || !conn_is_receiving(conn))
 		return;
 	recv_arm(conn, conn->recv_starved);
+}
+
+/* Not re-armed before its last completion is seen, so the cancel cannot hit a younger one. */
+static void recv_cancel(struct conn *conn)
+{
+	struct shard *shard = conn->shard;
+
+	if (conn->ops[OP_RECV] == 0 || conn->recv_cancelled)
+		return;
+	if (!ring_cancel(shard->ring, op_data(OP_RECV, conn->slot_index, conn->generation),
+		    op_data(OP_CANCEL, conn->slot_index, conn->generation)))
+		return;
+	conn->recv_cancelled = true;
+	SHARD_COUNT(shard, reads_paused);
+}
+
+/* One connection may hold an eighth of the shard's buffers unread; a stranger, what one handshake may
+ * take. Beyond that its socket waits until its input has been looked at. */
+static void input_limit(struct conn *conn)
+{
+	struct shard *shard = conn->shard;
+	size_t held = (size_t)conn->input_count * shard->hub->options.receive_buffer_bytes;
+	bool stranger = conn->state == CONN_HANDSHAKE;
+
+	if (stranger && ring_buffers_out(shard->ring) > shard->buffer_count / 4)
+		conn_input_spill(conn);
+	if (conn->input_count <= shard->buffer_count / 8 &&
+		!(stranger && held + conn->spill.bytes > TLS_HANDSHAKE_BYTES_MAX))
+		return;
+	conn->throttled = true;
+	recv_cancel(conn);
+}
+
+void conn_input_drained(struct conn *conn)
+{
+	if (!input_is_empty(conn))
+		return;
+	conn->throttled = false;
+	if (!conn->recv_starved)
+		conn_recv_arm(conn);
 }
 
 void conn_reading_update(struct conn *conn)
@@ -190,14 +233,7 @@ void conn_reading_update(struct conn *conn)
 			shard_list_add(shard, LIST_WORK, conn);
 		return;
 	}
-	if (conn->ops[OP_RECV] > 0 && !conn->recv_cancelled) {
-		/* Not re-armed before its last completion is seen, so the cancel cannot hit a younger one. */
-		if (ring_cancel(shard->ring, op_data(OP_RECV, conn->slot_index, conn->generation),
-			    op_data(OP_CANCEL, conn->slot_index, conn->generation))) {
-			conn->recv_cancelled = true;
-			SHARD_COUNT(shard, reads_paused);
-		}
-	}
+	recv_cancel(conn);
 	conn_input_spill(conn);
 }
 
@@ -246,6 +282,7 @@ void conn_on_recv(struct conn *conn, const struct ring_completion *done)
 		if (!conn->eof)
 			conn_reading_update(conn);
 	}
+	input_limit(conn);
 	if (conn_is_paused(conn))
 		conn_input_spill(conn);
 	else
@@ -264,6 +301,11 @@ static int carry_grow(struct conn *conn, size_t wanted)
 
 	while (capacity < wanted)
 		capacity *= 2;
+	/* Never far beyond the largest message. */
+	if (capacity > (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES && have < wanted)
+		capacity = wanted > (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES
+			? wanted
+			: (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES;
 	if (capacity == have)
 		return 0;
 	if (atomic_fetch_add_explicit(
@@ -686,7 +728,7 @@ static bool conn_decrypt(struct conn *conn)
 	}
 }
 
-static void conn_discard(struct conn *conn)
+void conn_input_discard(struct conn *conn)
 {
 	if (conn->tls != NULL)
 		tls_input_drop(conn->tls);
@@ -754,7 +796,7 @@ void conn_work(struct conn *conn)
 	if (conn_is_listening(conn))
 		conn_take_slices(conn);
 	if (conn->state == CONN_LEAVING)
-		conn_discard(conn);
+		conn_input_discard(conn);
 	if (conn->state == CONN_CLOSING || conn->state == CONN_FREE)
 		return;
 	if (conn_is_paused(conn)) {
@@ -769,6 +811,6 @@ void conn_work(struct conn *conn)
 	}
 	if (conn->eof)
 		conn_on_stream_end(conn);
-	else if (conn->ops[OP_RECV] == 0 && !conn->recv_starved)
-		conn_recv_arm(conn);
+	else
+		conn_input_drained(conn);
 }

@@ -212,7 +212,9 @@ static void conn_secure_begin(struct conn *conn)
 		shard->now_ns + (uint64_t)shard->hub->options.timeout_handshake_ms * 1000000u);
 	conn_recv_arm(conn);
 	if (!conn->secure) {
-		conn_on_secured(conn);
+		/* Without a handshake the peer's address would come too late for on_open. */
+		if (conn->ops[OP_NAME] == 0)
+			conn_on_secured(conn);
 		return;
 	}
 	if (conn->accepted)
@@ -276,6 +278,8 @@ void conn_on_name(struct conn *conn)
 	}
 	memory_free(conn->peer_name);
 	conn->peer_name = NULL;
+	if (conn->state == CONN_HANDSHAKE && !conn->secure)
+		conn_on_secured(conn);
 }
 
 void conn_accept(struct conn *conn, const struct listener *listener, int32_t file)
@@ -408,7 +412,7 @@ void conn_handshake(struct conn *conn)
 	struct shard *shard = conn->shard;
 	int status;
 
-	if (conn->state != CONN_HANDSHAKE)
+	if (conn->state != CONN_HANDSHAKE || !conn->secure)
 		return;
 	if (conn->tls == NULL) {
 		if (!conn_has_input(conn)) {
@@ -431,6 +435,8 @@ void conn_handshake(struct conn *conn)
 		if (conn->eof)
 			conn_fail(conn, PH_REASON_TRANSPORT_HANDSHAKE_LOST, conn->receive_error,
 				"the stream ended during the TLS handshake");
+		else
+			conn_input_drained(conn);
 		return;
 	}
 	if (status < 0) {

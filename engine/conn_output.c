@@ -115,8 +115,8 @@ static int out_encrypt(struct conn *conn)
 
 static int out_to_wire(struct conn *conn)
 {
-	if (conn->out.head == NULL)
-		return 0;
+	if (conn->out.head == NULL || conn->goodbye_queued)
+		return 0; /* nothing follows a goodbye */
 	if (conn->secure) {
 		if (!conn->handshake_done)
 			return 0; /* a REFUSE cannot be said before it */
@@ -148,7 +148,8 @@ static int conn_goodbye(struct conn *conn)
 {
 	int status;
 
-	if (conn->goodbye_queued || !conn_is_sent_out(conn))
+	/* Below the limit of one flush, so that the goodbye is encrypted as a whole with it. */
+	if (conn->goodbye_queued || conn->wire.bytes >= FLUSH_BYTES_MAX || !conn_is_sent_out(conn))
 		return 0;
 	status = conn_goodbye_write(conn);
 	if (status < 0)
