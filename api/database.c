@@ -32,10 +32,13 @@ HRESULT database_corrupted(const struct database *database, const char *why)
 
 HRESULT database_result(struct database *database, int code)
 {
+	int last = errno; /* SQLite keeps none for a failed commit; see database_step */
 	int error = database->handle != NULL ? sqlite3_system_errno(database->handle) : 0;
 	const char *why =
 		database->handle != NULL ? sqlite3_errmsg(database->handle) : sqlite3_errstr(code);
 
+	if (error == 0)
+		error = last;
 	switch (code & 0xff) {
 	case SQLITE_OK:
 	case SQLITE_ROW:
@@ -124,8 +127,10 @@ HRESULT database_prepare(struct database *database, sqlite3_stmt **statement, co
 
 HRESULT database_step(struct database *database, sqlite3_stmt *statement, bool *row)
 {
-	int code = sqlite3_step(statement);
+	int code;
 
+	errno = 0;
+	code = sqlite3_step(statement);
 	*row = code == SQLITE_ROW;
 	return database_result(database, code);
 }
@@ -235,6 +240,8 @@ static HRESULT connect_file(struct database *database)
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (code == SQLITE_OK)
+		code = sqlite3_extended_result_codes(database->handle, 1);
+	if (code == SQLITE_OK)
 		code = sqlite3_busy_timeout(database->handle, DATABASE_BUSY_MS);
 	if (code == SQLITE_OK)
 		code = sqlite3_db_config(
@@ -273,6 +280,18 @@ static HRESULT judge_version(struct database *database, int version, bool *is_fr
 	snprintf(why, sizeof(why), "was made by a %s version (format %lld, we know %d)",
 		found > version ? "newer" : "different", (long long)found, version);
 	return database_corrupted(database, why);
+}
+
+/* In one transaction: another process may be making the same new file at this moment. */
+static HRESULT judge_snapshot(struct database *database, int version, bool *is_fresh)
+{
+	HRESULT result = database_begin(database, false);
+
+	if (FAILED(result))
+		return result;
+	result = judge_version(database, version, is_fresh);
+	database_rollback(database);
+	return result;
 }
 
 static HRESULT check_content(struct database *database)
@@ -353,7 +372,7 @@ static HRESULT open_steps(
 	if (SUCCEEDED(result))
 		result = connect_file(database);
 	if (SUCCEEDED(result))
-		result = judge_version(database, version, &is_fresh);
+		result = judge_snapshot(database, version, &is_fresh);
 	if (SUCCEEDED(result) && is_fresh && !may_create)
 		result = database_corrupted(
 			database, "holds nothing, yet there are private keys beside it");

@@ -74,6 +74,8 @@ static void XMLCALL on_start(void *context, const char *name, const char **attri
 {
 	struct reader *reader = context;
 
+	if (reader->status < 0)
+		return; /* stopping, and expat still delivers what it had begun */
 	if (strlen(name) >= XML_NAME_BYTES) {
 		stop(reader, -EINVAL, "an element name is too long");
 		return;
@@ -93,7 +95,7 @@ static void XMLCALL on_end(void *context, const char *name)
 	char *text;
 
 	(void)name; /* expat has matched it */
-	if (reader->depth-- != 2)
+	if (reader->status < 0 || reader->depth-- != 2)
 		return;
 	text = malloc(reader->text_bytes + 1);
 	if (text == NULL) {
@@ -110,6 +112,8 @@ static void XMLCALL on_text(void *context, const char *text, int bytes)
 {
 	struct reader *reader = context;
 
+	if (reader->status < 0)
+		return;
 	if (reader->depth == 1) {
 		for (int index = 0; index < bytes; index++)
 			if (!is_space(text[index])) {
