@@ -1002,6 +1002,40 @@ static inline bool enum_has(const struct enum_result *connections, ULONGLONG id)
 	return false;
 }
 
+/* ---- calls with one result ---------------------------------------------------------------- */
+
+/* What a test wants to call in an agent, with its own handles. */
+struct call {
+	HGROUP group;
+	WCHAR identity[NAME_UNITS];
+	WCHAR name[NAME_UNITS];
+};
+
+struct results {
+	HRESULT list[24];
+};
+
+static inline struct results agent_results(const struct agent *agent, agent_function function)
+{
+	struct call call = {.group = agent->group};
+	struct results results;
+
+	wide_copy(call.identity, agent->identity, NAME_UNITS);
+	agent_call(agent, function, &call, &results);
+	return results;
+}
+
+#define assert_results(outcome, ...)                                                    \
+	do {                                                                            \
+		const HRESULT want_list_[] = {__VA_ARGS__};                             \
+		const struct results got_list_ = (outcome);                             \
+		for (size_t at_ = 0; at_ < sizeof(want_list_) / sizeof(HRESULT); at_++) \
+			if (got_list_.list[at_] != want_list_[at_])                     \
+				fail_msg("call %zu is %s, expected %s", at_,            \
+					PeerhubResultName(got_list_.list[at_]),         \
+					PeerhubResultName(want_list_[at_]));            \
+	} while (0)
+
 /* ---- worlds ------------------------------------------------------------------------------- */
 
 static inline bool address_same(const PEER_ADDRESS *left, const PEER_ADDRESS *right)
