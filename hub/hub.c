@@ -102,8 +102,8 @@ static void status_post(
 		served->is_owing = owed != NULL || served->is_owing;
 	}
 	if (owed == NULL || owed->count == OWED_MAX) {
-		node_close_bad(&served->node, member->connection, NODE_REASON_STATUSES,
-			"relay: statuses are not read");
+		node_close_bad(&served->node, member->connection, NODE_REASON_STATUSES, "relay",
+			"statuses are not read");
 		return;
 	}
 	owed->statuses[owed->count++] = *status;
@@ -248,7 +248,7 @@ static void relay_broadcast(
 static void on_relay(struct served *served, uint64_t connection, const uint8_t *data, size_t bytes)
 {
 	struct member *source = members_at(&served->node.members, connection);
-	const char *why = "relay: only send and broadcast go to a hub";
+	const char *why = "only send and broadcast go to a hub";
 	struct relay_message message;
 
 	/* Not a direct connection (a neighbor's), or one that ended meanwhile: there is nobody whom a
@@ -266,7 +266,7 @@ static void on_relay(struct served *served, uint64_t connection, const uint8_t *
 		}
 	}
 	served->totals.errors++;
-	node_close_bad(&served->node, connection, NODE_REASON_RELAY, why);
+	node_close_bad(&served->node, connection, NODE_REASON_RELAY, "relay", why);
 }
 
 /* ---- files and lines for the hub itself ----------------------------------------------------- */
@@ -282,12 +282,12 @@ static void on_transfer(struct served *served, uint64_t connection, enum transfe
 	if (source == NULL)
 		return;
 	if (kind == TRANSFER_ACK || kind == TRANSFER_RESULT)
-		why = "transfer: an answer without a transfer";
+		why = "an answer without a transfer";
 	else if (transfer_decode(kind, data, bytes, &message, &why) == 0)
 		why = receiver_on_message(
 			&served->receiver, &route, source->identity, &message, now_ms);
 	if (why != NULL)
-		node_close_bad(&served->node, connection, NODE_REASON_TRANSFER, why);
+		node_close_bad(&served->node, connection, NODE_REASON_TRANSFER, "transfer", why);
 }
 
 static void on_data(

@@ -4,6 +4,7 @@
 #include "node.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,11 +201,14 @@ int node_send(struct node *node, uint64_t connection, const uint8_t type[16], co
 	return -EIO;
 }
 
-void node_close_bad(struct node *node, uint64_t connection, uint32_t reason, const char *text)
+void node_close_bad(struct node *node, uint64_t connection, uint32_t reason, const char *noun,
+	const char *fault)
 {
 	struct member *member = members_at(&node->members, connection);
 	char *shown = member != NULL ? names_word_narrow(member->identity) : NULL;
+	char text[PH_TEXT_BYTES_MAX + 1];
 
+	snprintf(text, sizeof(text), "%s: %s", noun, fault);
 	say_error(
 		"closed the connection of %s: %s", shown != NULL ? shown : "an unknown peer", text);
 	free(shown);

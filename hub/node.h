@@ -50,8 +50,9 @@ void node_on_connection(struct node *node, const PEER_EVENT_CONNECTION_CHANGE_DA
  */
 int node_send(struct node *node, uint64_t connection, const uint8_t type[16], const uint8_t *data,
 	size_t bytes);
-/* Close because of what the peer did, telling both sides why. Said on stderr. */
-void node_close_bad(struct node *node, uint64_t connection, uint32_t reason, const char *text);
+/* Close because of what the peer did ("relay", "unknown kind"), telling both sides. Said on stderr. */
+void node_close_bad(struct node *node, uint64_t connection, uint32_t reason, const char *noun,
+	const char *fault);
 
 /* PEER_GROUP_STATUS flags, 0 when they cannot be had. */
 DWORD node_status(struct node *node);

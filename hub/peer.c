@@ -528,7 +528,7 @@ static const char *on_transfer(struct peer *peer, const struct route *route, con
 	if (sender == NULL || sender_on_message(sender, &message, now_ms))
 		return NULL;
 	sender_fail(sender, TRANSFER_PROTOCOL, true, "an answer cannot be true");
-	return "transfer: an answer cannot be true";
+	return "an answer cannot be true";
 }
 
 /* For free(); NULL: no memory. */
@@ -586,7 +586,7 @@ static void on_relay(
 	struct peer *peer, ULONGLONG connection, const uint8_t *data, size_t bytes, uint64_t now_ms)
 {
 	struct relay_message message;
-	const char *why = "relay: only a hub that was dialled may deliver";
+	const char *why = "only a hub that was dialled may deliver";
 
 	if (peer->hub != NULL && peer->hub->connection == connection) {
 		if (relay_decode(data, bytes, &message, &why) == 0) {
@@ -598,10 +598,10 @@ static void on_relay(
 				on_relay_status(peer, peer->hub, &message, now_ms);
 				return;
 			}
-			why = "relay: a hub sends only deliver and status";
+			why = "a hub sends only deliver and status";
 		}
 	}
-	node_close_bad(&peer->node, connection, NODE_REASON_RELAY, why);
+	node_close_bad(&peer->node, connection, NODE_REASON_RELAY, "relay", why);
 }
 
 static void on_data(struct peer *peer, const PEER_EVENT_INCOMING_DATA *incoming, uint64_t now_ms)
@@ -624,7 +624,8 @@ static void on_data(struct peer *peer, const PEER_EVENT_INCOMING_DATA *incoming,
 		why = on_transfer(peer, &route, source->identity, (enum transfer_kind)kind,
 			incoming->data.pbData, incoming->data.cbData, now_ms);
 		if (why != NULL)
-			node_close_bad(&peer->node, connection, NODE_REASON_TRANSFER, why);
+			node_close_bad(
+				&peer->node, connection, NODE_REASON_TRANSFER, "transfer", why);
 	} else if (peer->node.unread_types++ == 0) {
 		say_note("messages of types that are not peerhub's own are ignored");
 	}

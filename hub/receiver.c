@@ -513,7 +513,7 @@ const char *receiver_on_message(struct receiver *receiver, const struct route *r
 		on_close(receiver, incoming, message, now_ms);
 		return NULL;
 	default:
-		return "transfer: an answer without a transfer";
+		return "an answer without a transfer";
 	}
 }
 

@@ -21,3 +21,17 @@ if(TARGET peerhub-cli)
 		$<TARGET_FILE:peerhub-cli>)
 	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endif()
+
+# A member that does not keep to the rules, for the script beside it.
+add_executable(hub_relay_probe hub/relay_probe.c)
+set(PROBE_SOURCES files loop members names node relay say text)
+list(TRANSFORM PROBE_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/hub/)
+list(TRANSFORM PROBE_SOURCES APPEND .c)
+target_sources(hub_relay_probe PRIVATE ${PROBE_SOURCES})
+target_include_directories(hub_relay_probe PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(hub_relay_probe PRIVATE peerhub_flags peerhub)
+if(TARGET peerhub-cli)
+	add_test(NAME hub_relay_script COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/relay_test.sh
+		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_relay_probe>)
+	set_tests_properties(hub_relay_script PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+endif()
