@@ -10,11 +10,15 @@
 
 #include <string.h>
 
-/* An invitation says where this node listens now, so that the invitee can find it. */
 static HRESULT invitation_ready(struct node *node)
 {
+	char resolved[PH_NAME_BYTES_MAX];
 	HRESULT result = membership_check(node->membership->identity, node->membership->group);
 
+	/* The group can only have gone before its identity: the latter says more. */
+	if (result == PEER_E_INVALID_GROUP &&
+		identity_resolve(node->membership->identity, resolved) == PEER_E_IDENTITY_DELETED)
+		return PEER_E_IDENTITY_DELETED;
 	if (SUCCEEDED(result) && !atomic_load(&node->is_synchronised))
 		result = detail_fail(PEER_E_GROUP_NOT_READY, "the group was never connected");
 	return result;
@@ -50,6 +54,7 @@ static HRESULT create_invitation(struct node *node, const struct invitation_argu
 	result = invitation_ready(node);
 	if (FAILED(result))
 		return result;
+	/* It says where this node listens now, so that the invitee can find it. */
 	request.address_count = node_addresses(node, addresses);
 	return invitation_create(&request, arguments->invitation);
 }
