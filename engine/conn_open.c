@@ -388,7 +388,7 @@ const struct tls_events conn_tls_events = {
 static void conn_handshake_failed(struct conn *conn, int status)
 {
 	char text[PH_TEXT_BYTES_MAX];
-	bool refused = tls_verify_refused(conn->tls) != 0;
+	int refused = tls_verify_refused(conn->tls);
 	uint32_t reason = PH_REASON_PROTOCOL_TLS;
 
 	SHARD_COUNT(conn->shard, handshakes_failed);
@@ -397,7 +397,9 @@ static void conn_handshake_failed(struct conn *conn, int status)
 		return;
 	}
 	tls_failure_text(conn->tls, text, sizeof(text));
-	if (refused) {
+	if (refused == TLS_REFUSED_HELLO) {
+		reason = PH_REASON_PROTOCOL_HELLO;
+	} else if (refused == TLS_REFUSED_VERIFY) {
 		reason = PH_REASON_PROTOCOL_VERIFY;
 		if (conn->setup != NULL && conn->setup->verdict.refusal[0] != '\0')
 			memcpy(text, conn->setup->verdict.refusal, sizeof(text));

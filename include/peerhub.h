@@ -149,7 +149,8 @@ enum ph_failure {
 /*
  * A certificate chain and its private key, immutable and counted. Made from DER: the chain leaf
  * first, root last; the key as PKCS #8 PrivateKeyInfo (RFC 5208). Any thread.
- * Returns 0, -EINVAL (no chain, over PH_CHAIN_MAX, not DER, or the key is not the leaf's), -ENOMEM.
+ * Returns 0, -EINVAL (no chain, over PH_CHAIN_MAX, not DER, a certificate over 16 KiB, a key that is not
+ * P-256, Ed25519 or RSA of 2048 to 4096 bits, or not the leaf's), -ENOMEM.
  */
 struct ph_credentials;
 struct ph_bytes {
