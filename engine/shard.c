@@ -185,6 +185,9 @@ void shard_end(struct shard *shard)
 	while (shard->jobs != NULL)
 		spread_job_end(shard, shard->jobs);
 	assert(!mailbox_has_mail(&shard->home->mailbox));
+	/* The last closes may have been queued in the last turn: without this a normal descriptor of
+	 * theirs would stay open. */
+	(void)ring_enter(shard->ring, RING_NO_WAIT, 0);
 	ring_destroy(shard->ring);
 	shard->ring = NULL;
 	tls_shard_destroy(shard->tls);
