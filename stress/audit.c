@@ -35,8 +35,6 @@ struct entry {
 	uint32_t calls_inside; /* ph_ calls under way on this entry */
 	uint32_t wins;
 	uint32_t upgrades;
-	uint32_t blocked; /* sends that answered -EAGAIN */
-	uint32_t writables;
 	uint64_t messages; /* delivered by on_data */
 	uint8_t state;
 	uint8_t win_how;
@@ -460,7 +458,6 @@ void audit_on_writable(struct audit *audit, uint64_t serial, uint64_t id)
 
 	if (entry == NULL)
 		return;
-	entry->writables++;
 	entry->writable_ns = now_ns();
 	entry_unlock(audit, entry);
 	COUNT(audit, writables);
@@ -651,7 +648,6 @@ void audit_send_result(struct audit *audit, const struct audit_ref *ref, uint32_
 	if (result == 0)
 		lanes_of(audit, audit->sent, ref->serial)[lane]++;
 	if (result == -EAGAIN) {
-		entry->blocked++;
 		if (begin_ns > entry->blocked_ns)
 			entry->blocked_ns = begin_ns;
 	}
@@ -687,15 +683,14 @@ static const char *entry_judge(const struct entry *entry)
 		entry->reason < 3000 && entry->reason % 10 == 1 && entry->side == PH_SIDE_LOCAL)
 		return "the receipt has a ph_close's reason, but no ph_close won";
 	if (entry->wins == 0)
-		return entry->writables > entry->blocked ? "on_writable without a full queue"
-							 : NULL;
+		return NULL;
 	if (entry->side != PH_SIDE_LOCAL)
 		return "a ph_close won, but the receipt says another began the end";
 	if (entry->reason != entry->win_reason)
 		return "a ph_close won, but the receipt has another reason";
 	if (entry->win_how == PH_ABORT && entry->how != PH_ABORT)
 		return "an abort became graceful";
-	return entry->writables > entry->blocked ? "on_writable without a full queue" : NULL;
+	return NULL;
 }
 
 static bool closed_gracefully(const struct entry *entry)
