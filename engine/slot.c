@@ -54,7 +54,9 @@ uint32_t slot_table_fill(struct slot_table *table, uint32_t count)
 
 int64_t slot_take(struct slot_table *table)
 {
-	uint64_t head = atomic_load_explicit(&table->free_head, memory_order_relaxed);
+	/* Acquire: with a head comes at least the tail that its taker saw, so that an older tail never makes a
+	 * full queue look empty. */
+	uint64_t head = atomic_load_explicit(&table->free_head, memory_order_acquire);
 
 	for (;;) {
 		uint64_t tail = atomic_load_explicit(&table->free_tail, memory_order_acquire);
@@ -66,7 +68,7 @@ int64_t slot_take(struct slot_table *table)
 		index = atomic_load_explicit(
 			&table->free_ring[head % table->slot_count], memory_order_relaxed);
 		if (atomic_compare_exchange_weak_explicit(&table->free_head, &head, head + 1,
-			    memory_order_acq_rel, memory_order_relaxed))
+			    memory_order_acq_rel, memory_order_acquire))
 			return index;
 	}
 }

@@ -14,8 +14,8 @@
 
 enum {
 	ROOM = 64,
-	PUTS = 200000,
-	READS = 300,
+	PUTS = 50000,
+	READS = 100,
 	READERS = 3
 };
 
