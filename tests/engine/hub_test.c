@@ -42,7 +42,7 @@ struct seen {
 	/* behaviour */
 	int echo;
 	int close_in_open, close_in_data;
-	int refuse;       /* on_connect's answer */
+	int refuse; /* on_connect's answer */
 	int take_nothing; /* on_data says -EAGAIN while set */
 	uint8_t last[64];
 	size_t last_bytes;
@@ -451,7 +451,9 @@ static void hub_raw_echo_backpressure(void **state)
 {
 	struct ph_options options = {
 		.shard_count = 1, .connections_per_shard = 16, .send_queue_bytes = 4096};
-	enum { TOTAL = 4 << 20 };
+	enum {
+		TOTAL = 4 << 20
+	};
 	uint64_t sent_sum = 0, got_sum = 0;
 	size_t sent = 0, got = 0;
 	uint8_t out[8192], in[8192];
@@ -702,6 +704,110 @@ static void hub_without_direct_descriptors(void **state)
 	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
 }
 
+/* Pings keep an idle connection alive beyond the time after which silence is called dead. */
+static void hub_pings_keep_alive(void **state)
+{
+	struct ph_options options = {.shard_count = 1,
+		.connections_per_shard = 16,
+		.ping_interval_ms = 20,
+		.timeout_dead_ms = 1000};
+	struct ph_stats stats;
+	struct seen seen;
+	ph_address to;
+	uint64_t id;
+
+	(void)state;
+	seen_init(&seen);
+	to = hub_begin_with(&seen, PH_FRAMING_MESSAGE, options);
+	id = dial(&seen, to, PH_FRAMING_MESSAGE);
+	seen_wait(&seen, &seen.opened, 2);
+	do {
+		usleep(1000);
+		ph_stats(seen.hub, &stats);
+	} while (stats.pings_received < 120 && stats.open == 2); /* over a second of silence */
+	assert_int_equal(stats.open, 2);
+	assert_int_equal(seen.data, 0); /* pings are nobody's data */
+	assert_int_equal(ph_close(id, TAG, PH_GRACEFUL, 0, NULL), 0);
+	seen_wait(&seen, &seen.closed, 2);
+	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
+}
+
+/* One that connects and says nothing: before the greeting the handshake's deadline ends it, after it the
+ * silence does. Both are this connection's end only. */
+static void hub_silent_peers_are_ended(void **state)
+{
+	static const uint8_t hello[] = {
+		/* AUTH_INFO: direct, group "g.g", source "s.s", any destination */
+		0, 0, 0, 24, 0x10, 1, 0, 0, 2, 0, 0, 16, 0, 20, 0, 24, 'g', '.', 'g', 0, 's', '.',
+		's', 0,
+		/* CONNECT: direct, no addresses, node 1 */
+		0, 0, 0, 24, 0x10, 2, 0, 0, 4, 0, 0, 24, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+	struct ph_options options = {.shard_count = 1,
+		.connections_per_shard = 16,
+		.ping_interval_ms = 50,
+		.timeout_dead_ms = 200,
+		.timeout_handshake_ms = 200};
+	struct seen seen;
+	ph_address to;
+	int silent, mute;
+
+	(void)state;
+	seen_init(&seen);
+	to = hub_begin_with(&seen, PH_FRAMING_MESSAGE, options);
+	silent = socket(AF_INET6, SOCK_STREAM, 0);
+	assert_int_equal(connect(silent, (struct sockaddr *)&to, sizeof(to)), 0);
+	seen_wait(&seen, &seen.closed, 1);
+	assert_int_equal(seen.receipts[0].reason, PH_REASON_TRANSPORT_HANDSHAKE_TIMEOUT);
+	assert_int_equal(seen.receipts[0].was_open, 0);
+	mute = socket(AF_INET6, SOCK_STREAM, 0);
+	assert_int_equal(connect(mute, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(mute, hello, sizeof(hello), 0), sizeof(hello));
+	seen_wait(&seen, &seen.opened, 1);
+	seen_wait(&seen, &seen.closed, 2);
+	assert_int_equal(seen.receipts[1].reason, PH_REASON_TRANSPORT_DEAD);
+	assert_int_equal(seen.receipts[1].was_open, 1);
+	close(silent);
+	close(mute);
+	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
+}
+
+/* A peer that stops reading: the graceful close ends at its deadline, by reset, and the receipt says what
+ * was not sent. */
+static void hub_graceful_close_has_a_deadline(void **state)
+{
+	struct ph_options options = {.shard_count = 1,
+		.connections_per_shard = 16,
+		.timeout_close_ms = 100,
+		.socket_send_bytes = 4096,
+		.socket_receive_bytes = 4096};
+	const struct ph_receipt *receipt;
+	struct seen seen;
+	ph_address to;
+	uint64_t id;
+	char big[20000];
+
+	(void)state;
+	memset(big, 'b', sizeof(big));
+	big[sizeof(big) - 1] = '\0';
+	seen_init(&seen);
+	seen.take_nothing = 1;
+	to = hub_begin_with(&seen, PH_FRAMING_MESSAGE, options);
+	id = dial(&seen, to, PH_FRAMING_MESSAGE);
+	seen_wait(&seen, &seen.opened, 2);
+	while (send_text(id, big) == 0)
+		;
+	assert_int_equal(ph_close(id, TAG, PH_GRACEFUL, 0, NULL), 0);
+	/* A second, impatient caller makes no difference but to know. */
+	seen_wait(&seen, &seen.closed, 1);
+	receipt = receipt_of(&seen, id);
+	assert_int_equal(receipt->how, PH_ABORT);
+	assert_int_equal(receipt->reason, PH_REASON_LOCAL_CLOSE);
+	assert_true(receipt->bytes_dropped > 0);
+	assert_int_equal(receipt->bytes_dropped, receipt->bytes_queued - receipt->bytes_sent);
+	assert_int_equal(ph_hub_stop(seen.hub, PH_ABORT), 0);
+	assert_int_equal(seen.closed, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -719,6 +825,9 @@ int main(void)
 		cmocka_unit_test(hub_find_connections_tag_end),
 		cmocka_unit_test(hub_error_codes),
 		cmocka_unit_test(hub_without_direct_descriptors),
+		cmocka_unit_test(hub_pings_keep_alive),
+		cmocka_unit_test(hub_silent_peers_are_ended),
+		cmocka_unit_test(hub_graceful_close_has_a_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
