@@ -3,38 +3,9 @@
  * harness checks for all of them that on_closed comes exactly once and last, that the kernel holds nothing
  * by then, and at its end that no file, buffer or block is left.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/fake/harness_case.h"
 
 #include "engine/wire.h"
-#include "tests/fake/harness.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static struct harness it;
-
-static int begin(void **state)
-{
-	(void)state;
-	harness_begin(&it);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	if (!it.stopped)
-		harness_end(&it);
-	assert_int_equal(memory_script_live(), it.memory_before);
-	return 0;
-}
 
 /* ---- ways to be open ---------------------------------------------------------------------- */
 
@@ -142,8 +113,6 @@ static void close_while_socket_is_pending(void **state)
 	assert_int_equal(harness_peer(&it, id)->closed, 1);
 	assert_int_equal(script_queued_ever(it.ring, SCRIPT_CONNECT), 0);
 }
-
-#define CASE(function) cmocka_unit_test_setup_teardown(function, begin, end)
 
 int main(void)
 {

@@ -347,15 +347,18 @@ void harness_end(struct harness *harness)
 
 /* ---- connections -------------------------------------------------------------------------- */
 
-uint64_t harness_dial(struct harness *harness, enum ph_framing framing)
+static uint64_t dial(struct harness *harness, enum ph_framing framing, const char *expected,
+	struct ph_credentials *credentials)
 {
 	struct ph_open_options options = {
 		.kind = PH_KIND_DIRECT,
 		.framing = framing,
-		.tls = PH_TLS_NONE,
+		.tls = credentials != NULL ? PH_TLS_MUTUAL : PH_TLS_NONE,
+		.credentials = credentials,
+		.sni = "hub",
 		.group = HARNESS_GROUP,
 		.source = HARNESS_OWN,
-		.expected = HARNESS_PEER,
+		.expected = expected,
 		.tag = HARNESS_TAG,
 		.user = HARNESS_USER,
 	};
@@ -364,6 +367,17 @@ uint64_t harness_dial(struct harness *harness, enum ph_framing framing)
 	if (ph_address_parse("[::1]:7", &options.address) < 0)
 		harness_breach("an address");
 	return ph_open(&harness->hub, &options, &id) == 0 ? id : 0;
+}
+
+uint64_t harness_dial(struct harness *harness, enum ph_framing framing)
+{
+	return dial(harness, framing, HARNESS_PEER, NULL);
+}
+
+uint64_t harness_dial_tls(
+	struct harness *harness, enum ph_framing framing, struct ph_credentials *credentials)
+{
+	return dial(harness, framing, NULL, credentials);
 }
 
 void harness_listen(struct harness *harness, enum ph_framing framing, enum ph_tls tls)

@@ -77,8 +77,11 @@ uint64_t harness_counter(const struct harness *harness, enum counter counter);
 
 /* ph_open, no TLS; the id, 0 when it was refused. */
 uint64_t harness_dial(struct harness *harness, enum ph_framing framing);
+/* The same over TLS, to any peer. */
+uint64_t harness_dial_tls(
+	struct harness *harness, enum ph_framing framing, struct ph_credentials *credentials);
 void harness_listen(struct harness *harness, enum ph_framing framing, enum ph_tls tls);
-/* A stranger connects: one turn; his file, -1 when no accept is armed. */
+/* A stranger connects; his file, -1 when no accept is armed. */
 int32_t harness_accept(struct harness *harness);
 uint64_t harness_newest_id(const struct harness *harness); /* of conns: last begun */
 /* Dialled or accepted and open; the file in *file. */

@@ -640,10 +640,17 @@ void ring_destroy(struct ring *ring)
 		script_breach("%u files were never closed", script_files_open(ring));
 	if (ring->buffers_out > 0)
 		script_breach("%u buffers were never put back", ring->buffers_out);
-	for (const struct script_op *op = ring->ops; op != NULL; op = op->next)
-		if (op->kind != SCRIPT_POLL)
+	for (const struct script_op *op = ring->ops; op != NULL; op = op->next) {
+		if (!op->submitted)
+			script_breach("operation %d on file %d was never submitted", (int)op->kind,
+				op->file);
+		/* Those that are silent when they work may be under way. */
+		if (op->kind != SCRIPT_POLL && op->kind != SCRIPT_OPTION &&
+			op->kind != SCRIPT_CANCEL && op->kind != SCRIPT_DISCONNECT &&
+			op->kind != SCRIPT_CLOSE)
 			script_breach("operation %d on file %d outlives the ring", (int)op->kind,
 				op->file);
+	}
 	while (ring->ops != NULL)
 		op_free(ring, ring->ops);
 	for (int32_t i = 0; i < ring->files_count; i++) {

@@ -12,7 +12,8 @@
  *   - one receive and one send at a time on a file; a listener's accept is armed once
  *   - what a send or connect points at does not change and is readable until its answer
  *   - a provided buffer is touched only between its completion and ring_buffer_put, put back once
- *   - at ring_destroy: no file left open, no buffer out, no operation of a connection left
+ *   - at ring_destroy: no file left open, no buffer out, nothing queued and not submitted, no counted
+ *     operation left
  */
 #ifndef PEERHUB_TESTS_FAKE_RING_SCRIPT_H
 #define PEERHUB_TESTS_FAKE_RING_SCRIPT_H
