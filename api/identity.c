@@ -148,40 +148,37 @@ static HRESULT certify(
 	return certificate->data != NULL ? S_OK : E_OUTOFMEMORY;
 }
 
-static HRESULT store_new(struct store_identity *identity, EVP_PKEY *key)
+void identity_draft_free(struct identity_draft *draft)
 {
-	struct store_bytes secret = {0};
-	HRESULT result;
-
-	if (key_to_der(key, &secret.data, &secret.bytes) < 0)
-		return E_OUTOFMEMORY;
-	result = store_identity_add(identity, secret);
-	key_der_free(secret.data, secret.bytes);
-	return result;
+	store_identity_free(&draft->identity);
+	key_der_free(draft->key, draft->key_bytes);
+	draft->key = NULL;
 }
 
-static HRESULT create_with_key(const char *classifier, const char *friendly_name, EVP_PKEY *key,
-	char name[PH_NAME_BYTES_MAX])
+HRESULT identity_draft_store(const struct identity_draft *draft)
 {
-	struct store_identity identity = {.is_default = false};
+	/* store_identity_add only reads it */
+	struct store_bytes key = {draft->key, draft->key_bytes};
+
+	return store_identity_add(&draft->identity, key);
+}
+
+static HRESULT draft_with_key(struct identity_draft *draft, const char *classifier,
+	const char *friendly_name, EVP_PKEY *key)
+{
 	char authority[PEER_AUTHORITY_BYTES];
 	uint8_t spki[KEY_SPKI_BYTES_MAX];
 	size_t spki_bytes;
-	HRESULT result;
 
 	if (key_spki(key, spki, &spki_bytes) < 0)
 		return identity_crypto_failure(-EINVAL, "naming a key");
 	peer_authority_of_key(spki, spki_bytes, authority);
-	if (peer_name_make(authority, classifier, identity.name) < 0)
+	if (peer_name_make(authority, classifier, draft->identity.name) < 0)
 		return detail_fail(E_INVALIDARG, "classifier is malformed or too long");
-	snprintf(identity.friendly_name, sizeof(identity.friendly_name), "%s", friendly_name);
-	result = certify(identity.name, friendly_name, key, &identity.certificate);
-	if (SUCCEEDED(result))
-		result = store_new(&identity, key);
-	if (SUCCEEDED(result))
-		memcpy(name, identity.name, PH_NAME_BYTES_MAX);
-	store_identity_free(&identity);
-	return result;
+	snprintf(draft->identity.friendly_name, PEER_TEXT_BYTES, "%s", friendly_name);
+	if (key_to_der(key, &draft->key, &draft->key_bytes) < 0)
+		return E_OUTOFMEMORY;
+	return certify(draft->identity.name, friendly_name, key, &draft->identity.certificate);
 }
 
 /* A peer name stands in XML and on terminals: no control characters in what we make. */
@@ -193,13 +190,12 @@ static bool has_controls(const char *text)
 	return false;
 }
 
-HRESULT identity_create(
-	const char *classifier, const char *friendly_name, char name[PH_NAME_BYTES_MAX])
+HRESULT identity_draft_create(
+	struct identity_draft *draft, const char *classifier, const char *friendly_name)
 {
 	EVP_PKEY *key;
 	HRESULT result;
 
-	name[0] = '\0';
 	classifier = classifier != NULL ? classifier : "";
 	friendly_name = friendly_name != NULL ? friendly_name : "";
 	if (!peer_classifier_is_valid(classifier) || has_controls(classifier))
@@ -212,8 +208,23 @@ HRESULT identity_create(
 	key = key_create();
 	if (key == NULL)
 		return identity_crypto_failure(-ENOMEM, "making a key pair");
-	result = create_with_key(classifier, friendly_name, key, name);
+	result = draft_with_key(draft, classifier, friendly_name, key);
 	EVP_PKEY_free(key);
+	return result;
+}
+
+HRESULT identity_create(
+	const char *classifier, const char *friendly_name, char name[PH_NAME_BYTES_MAX])
+{
+	struct identity_draft draft = {.key = NULL};
+	HRESULT result = identity_draft_create(&draft, classifier, friendly_name);
+
+	name[0] = '\0';
+	if (SUCCEEDED(result))
+		result = identity_draft_store(&draft);
+	if (SUCCEEDED(result))
+		memcpy(name, draft.identity.name, PH_NAME_BYTES_MAX);
+	identity_draft_free(&draft);
 	return result;
 }
 

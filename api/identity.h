@@ -13,6 +13,23 @@
 /* Seconds since 1970. */
 int64_t identity_now_s(void);
 
+/*
+ * An identity made or read but not stored yet: its name is known, so whatever else a caller needs can
+ * be had before the store changes. Zeroed by the caller; identity_draft_free on success and failure.
+ */
+struct identity_draft {
+	struct store_identity identity;
+	uint8_t *key; /* PKCS #8, by key_to_der */
+	size_t key_bytes;
+};
+/* E_INVALIDARG: texts too long; not an export, altered, another password. */
+HRESULT identity_draft_create(
+	struct identity_draft *draft, const char *classifier, const char *friendly_name);
+HRESULT identity_draft_import(struct identity_draft *draft, PCWSTR xml, const char *password);
+/* PEER_E_ALREADY_EXISTS, PEER_E_TOO_MANY_IDENTITIES, PEER_E_NO_KEY_ACCESS. */
+HRESULT identity_draft_store(const struct identity_draft *draft);
+void identity_draft_free(struct identity_draft *draft);
+
 /* The friendly name, the peer name when there is none. identity: a full name.
  * PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
 HRESULT identity_friendly_name(const char *name, char friendly_name[PEER_TEXT_BYTES]);
@@ -30,10 +47,6 @@ HRESULT identity_certificate_check(X509 *x509, int64_t now_s, struct certificate
 
 /* PEERIDENTITYEXPORT text, malloc'd: PKCS #12, AES-256. PEER_E_NOT_FOUND, PEER_E_NO_KEY_ACCESS. */
 HRESULT identity_export(const char *name, const char *password, char **xml);
-/* Store the identity of such a text. E_INVALIDARG (not such a text, altered, wrong password),
- * PEER_E_ALREADY_EXISTS, PEER_E_TOO_MANY_IDENTITIES, PEER_E_NO_KEY_ACCESS. */
-HRESULT identity_import(PCWSTR xml, const char *password, char name[PH_NAME_BYTES_MAX]);
-
 /* A private key of the store, as an object. Codes of store_identity_key; PEER_E_NO_KEY_ACCESS also
  * when the file holds no key or not this name's. */
 HRESULT identity_load_key(const char *name, EVP_PKEY **key);

@@ -242,11 +242,12 @@ static HRESULT not_export(const char *why)
 	return detail_fail(E_INVALIDARG, "identity export: %s", why);
 }
 
-static HRESULT store_found(const struct found *found, const char *name)
+static HRESULT draft_found(
+	struct identity_draft *draft, const struct found *found, const char *name)
 {
-	struct store_identity identity = {.is_default = false};
-	struct store_bytes secret = {0};
 	struct certificate_info info;
+	uint8_t *der;
+	size_t der_bytes;
 	HRESULT result = identity_certificate_check(found->x509, identity_now_s(), &info);
 
 	if (FAILED(result))
@@ -255,21 +256,22 @@ static HRESULT store_found(const struct found *found, const char *name)
 		return not_export("PEERNAME is not the name in the certificate");
 	if (!identity_key_fits(info.name, found->key))
 		return not_export("the key is not the one in the certificate");
-	memcpy(identity.name, info.name, sizeof(identity.name));
-	memcpy(identity.friendly_name, info.friendly_name, sizeof(identity.friendly_name));
-	if (key_to_der(found->key, &secret.data, &secret.bytes) < 0)
+	memcpy(draft->identity.name, info.name, sizeof(info.name));
+	memcpy(draft->identity.friendly_name, info.friendly_name, sizeof(info.friendly_name));
+	if (key_to_der(found->key, &draft->key, &draft->key_bytes) < 0 ||
+		certificate_to_der(found->x509, &der, &der_bytes) < 0)
 		return E_OUTOFMEMORY;
-	if (certificate_to_der(
-		    found->x509, &identity.certificate.data, &identity.certificate.bytes) < 0)
-		result = E_OUTOFMEMORY;
-	else
-		result = store_identity_add(&identity, secret);
-	OPENSSL_free(identity.certificate.data);
-	key_der_free(secret.data, secret.bytes);
-	return result;
+	draft->identity.certificate.data = malloc(der_bytes);
+	if (draft->identity.certificate.data != NULL) {
+		memcpy(draft->identity.certificate.data, der, der_bytes);
+		draft->identity.certificate.bytes = der_bytes;
+	}
+	OPENSSL_free(der);
+	return draft->identity.certificate.data != NULL ? S_OK : E_OUTOFMEMORY;
 }
 
-static HRESULT import_data(const char *name, const char *base64, const char *password)
+static HRESULT import_data(
+	struct identity_draft *draft, const char *name, const char *base64, const char *password)
 {
 	struct found found = {0};
 	uint8_t *der;
@@ -285,18 +287,17 @@ static HRESULT import_data(const char *name, const char *base64, const char *pas
 	else if (status < 0)
 		result = not_export("altered, not PKCS #12 of ours, or another password");
 	else
-		result = store_found(&found, name);
+		result = draft_found(draft, &found, name);
 	found_free(&found);
 	return result;
 }
 
 /* Export and its concept page say PEERNAME and DATA, the import page IDENTITY and IDENTITYDATA. */
 static HRESULT import_document(
-	const struct xml_document *document, const char *password, char name[PH_NAME_BYTES_MAX])
+	struct identity_draft *draft, const struct xml_document *document, const char *password)
 {
 	const char *peer_name = xml_child_text(document, "PEERNAME");
 	const char *data = xml_child_text(document, "DATA");
-	HRESULT result;
 
 	if (strcmp(document->root, XML_ROOT) != 0)
 		return not_export("the root element is not " XML_ROOT);
@@ -310,13 +311,10 @@ static HRESULT import_document(
 		return not_export("element PEERNAME or DATA is missing");
 	if (!peer_name_is_secure(peer_name))
 		return not_export("PEERNAME is not a secure peer name");
-	result = import_data(peer_name, data, password);
-	if (SUCCEEDED(result))
-		snprintf(name, PH_NAME_BYTES_MAX, "%s", peer_name);
-	return result;
+	return import_data(draft, peer_name, data, password);
 }
 
-HRESULT identity_import(PCWSTR xml, const char *password, char name[PH_NAME_BYTES_MAX])
+HRESULT identity_draft_import(struct identity_draft *draft, PCWSTR xml, const char *password)
 {
 	struct xml_document document;
 	char why[XML_WHY_BYTES];
@@ -324,7 +322,6 @@ HRESULT identity_import(PCWSTR xml, const char *password, char name[PH_NAME_BYTE
 	int status;
 	HRESULT result = identity_text("identity export", xml, XML_UNITS_MAX, &utf8);
 
-	name[0] = '\0';
 	if (FAILED(result))
 		return result;
 	status = xml_parse(utf8, strlen(utf8), &document, why);
@@ -333,7 +330,7 @@ HRESULT identity_import(PCWSTR xml, const char *password, char name[PH_NAME_BYTE
 		return E_OUTOFMEMORY;
 	if (status < 0)
 		return not_export(why);
-	result = import_document(&document, password, name);
+	result = import_document(draft, &document, password);
 	xml_document_free(&document);
 	return result;
 }

@@ -63,6 +63,22 @@ static HRESULT text_result_free(char *utf8, PWSTR *result)
 	return code;
 }
 
+/* Store a draft and hand out its name: the block first, so that a failure has changed nothing. */
+static HRESULT draft_result(struct identity_draft *draft, PWSTR *name)
+{
+	PWSTR block;
+	HRESULT result = text_result(draft->identity.name, &block);
+
+	if (FAILED(result))
+		return result;
+	result = identity_draft_store(draft);
+	if (FAILED(result))
+		block_free(block);
+	else
+		*name = block;
+	return result;
+}
+
 static void secret_free(char *text)
 {
 	if (text != NULL)
@@ -76,7 +92,7 @@ HRESULT WINAPI PeerIdentityCreate(
 	PCWSTR pwzClassifier, PCWSTR pwzFriendlyName, HCRYPTPROV hCryptProv, PWSTR *ppwzIdentity)
 {
 	static const WCHAR nothing[] = {0};
-	char name[PH_NAME_BYTES_MAX];
+	struct identity_draft draft = {.key = NULL};
 	char *classifier = NULL, *friendly_name = NULL;
 	HRESULT result;
 
@@ -93,9 +109,10 @@ HRESULT WINAPI PeerIdentityCreate(
 			pwzFriendlyName != NULL ? pwzFriendlyName : nothing, PEER_TEXT_UNITS_MAX,
 			&friendly_name);
 	if (SUCCEEDED(result))
-		result = identity_create(classifier, friendly_name, name);
+		result = identity_draft_create(&draft, classifier, friendly_name);
 	if (SUCCEEDED(result))
-		result = text_result(name, ppwzIdentity);
+		result = draft_result(&draft, ppwzIdentity);
+	identity_draft_free(&draft);
 	free(classifier);
 	free(friendly_name);
 	return result;
@@ -199,7 +216,7 @@ HRESULT WINAPI PeerIdentityExport(PCWSTR pwzIdentity, PCWSTR pwzPassword, PWSTR 
 
 HRESULT WINAPI PeerIdentityImport(PCWSTR pwzImportXML, PCWSTR pwzPassword, PWSTR *ppwzIdentity)
 {
-	char name[PH_NAME_BYTES_MAX];
+	struct identity_draft draft = {.key = NULL};
 	char *password = NULL;
 	HRESULT result;
 
@@ -211,9 +228,10 @@ HRESULT WINAPI PeerIdentityImport(PCWSTR pwzImportXML, PCWSTR pwzPassword, PWSTR
 		return out_is_null("pwzImportXML");
 	result = identity_text("pwzPassword", pwzPassword, IDENTITY_PASSWORD_UNITS_MAX, &password);
 	if (SUCCEEDED(result))
-		result = identity_import(pwzImportXML, password, name);
+		result = identity_draft_import(&draft, pwzImportXML, password);
 	if (SUCCEEDED(result))
-		result = text_result(name, ppwzIdentity);
+		result = draft_result(&draft, ppwzIdentity);
+	identity_draft_free(&draft);
 	secret_free(password);
 	return result;
 }
