@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define LISTEN_BACKLOG 4096
+#define PORT_TRIES 64 /* of "any free port" */
 
 static bool address_is_ipv4(const ph_address *address)
 {
@@ -257,6 +258,36 @@ undo:
 	return status;
 }
 
+static void sockets_close(struct ph_hub *hub, int *fds)
+{
+	for (uint32_t i = 0; i < hub->shard_count; i++) {
+		close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+/* The sockets and the name of their port. When any port will do, the kernel may give one that another
+ * process of this user shares in the same way (SO_REUSEPORT): its name is held, and we try the next. */
+static int sockets_claim(struct ph_hub *hub, ph_address *address, int *fds, int *lock_fd)
+{
+	bool any = address->sin6_port == 0;
+	int status;
+
+	for (int tries = 1;; tries++) {
+		status = sockets_open(hub, address, fds);
+		if (status < 0)
+			return status;
+		*lock_fd = port_lock(address->sin6_port);
+		if (*lock_fd >= 0)
+			return 0;
+		status = *lock_fd;
+		sockets_close(hub, fds);
+		if (!any || status != -EADDRINUSE || tries == PORT_TRIES)
+			return status;
+		address->sin6_port = 0;
+	}
+}
+
 static int sockets_listen(struct ph_hub *hub, const int *fds)
 {
 	for (uint32_t i = 0; i < hub->shard_count; i++)
@@ -290,14 +321,9 @@ int ph_listen(struct ph_hub *hub, const struct ph_listen_options *options, ph_ad
 		}
 		close(probe);
 	}
-	status = sockets_open(hub, &address, fds);
+	status = sockets_claim(hub, &address, fds, &hub->listeners[number].lock_fd);
 	if (status < 0)
 		goto undo_reserve;
-	hub->listeners[number].lock_fd = port_lock(address.sin6_port);
-	if (hub->listeners[number].lock_fd < 0) {
-		status = hub->listeners[number].lock_fd;
-		goto undo_sockets;
-	}
 	status = sockets_listen(hub, fds);
 	if (status < 0)
 		goto undo_sockets;
@@ -308,8 +334,7 @@ int ph_listen(struct ph_hub *hub, const struct ph_listen_options *options, ph_ad
 	return number;
 
 undo_sockets:
-	for (uint32_t i = 0; i < hub->shard_count; i++)
-		close(fds[i]);
+	sockets_close(hub, fds);
 undo_reserve:
 	listener_unreserve(hub, number);
 	return status;
