@@ -697,7 +697,8 @@ static void conn_on_tls_failed(struct conn *conn)
 	if (conn->state == CONN_DRAINING)
 		conn_fail(conn, PH_REASON_PROTOCOL_TLS, -EPROTO, text);
 	else
-		conn_leave(conn, PH_REASON_PROTOCOL_TLS, PH_SIDE_ENGINE, true, text);
+		conn_leave(
+			conn, PH_REASON_PROTOCOL_TLS, PH_SIDE_ENGINE, conn->wire.bytes > 0, text);
 }
 
 /* Plain bytes out of TLS until it wants more input. False: the connection has ended or is leaving. */

@@ -404,8 +404,8 @@ static void conn_handshake_failed(struct conn *conn, int status)
 		if (conn->setup != NULL && conn->setup->verdict.refusal[0] != '\0')
 			memcpy(text, conn->setup->verdict.refusal, sizeof(text));
 	}
-	/* The alert goes out, then the peer gets time to read it. */
-	conn_leave(conn, reason, PH_SIDE_ENGINE, true, text);
+	/* An alert of ours goes out, then the peer gets time to read it; who was sent one waits for nobody. */
+	conn_leave(conn, reason, PH_SIDE_ENGINE, conn->wire.bytes > 0, text);
 }
 
 /* One step of the handshake with the input that is there. */
