@@ -482,7 +482,7 @@ static bool shard_is_idle(const struct shard *shard)
 		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0;
 }
 
-static void shard_sleep(struct shard *shard, bool may_wait)
+static void shard_wait(struct shard *shard, bool may_wait)
 {
 	uint64_t next_ns = timer_next_ns(&shard->timers);
 	uint64_t timeout_ns = RING_FOREVER;
@@ -514,7 +514,7 @@ void shard_turn(struct shard *shard, bool may_wait)
 {
 	uint64_t begun_ns, spent_ns;
 
-	shard_sleep(shard, may_wait);
+	shard_wait(shard, may_wait);
 	begun_ns = clock_now_ns();
 	shard->now_ns = begun_ns;
 	SHARD_COUNT(shard, turns);
