@@ -2,21 +2,19 @@
  * peer.c: peerhub peer. Joins a group, goes online, and sends and receives files and lines: to the
  * hub, through the hub, or straight to other members.
  *
- * A link is a direct connection that we dial: one to the hub, one to each member that is named with
- * an address. A target is whom something is sent to, over one of the links. Relay messages are taken
- * only from the link to the hub (docs/relay.md): whoever else sends one loses its connection.
+ * Links are the connections that we dial (link.h), targets those to whom something is sent over them
+ * (target.h). Relay messages are taken only from the link to the hub (docs/relay.md): whoever else
+ * sends one loses its connection.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "commands.h"
 #include "files.h"
+#include "link.h"
 #include "loop.h"
 #include "names.h"
 #include "node.h"
@@ -30,57 +28,25 @@
 #include "route.h"
 #include "say.h"
 #include "sender.h"
+#include "target.h"
 #include "transfer.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define EVENTS_A_TURN 256u
-#define RETRY_MS 500u /* between attempts to connect */
-#define RETRY_MS_MAX 15000u /* of a receiver that has lost its hub */
-#define NEIGHBOR_RETRY_MS 50u /* the neighbor's name appears together with HAS_CONNECTIONS */
+#define RETRY_MS 500u /* between attempts to go online */
 #define LINGER_MS 3000u /* for senders that have not confirmed our last result */
 #define LINKS_MAX (OPTION_LIST_MAX + 1)
 
-/*
- *   DOWN --> OPENING --> OPEN        OPENING -> DOWN  [failed, tried again until give_up_ms]
- *    |          |         |          OPEN    -> DOWN  [the hub's, when we go on receiving]
- *    +----------+---------+--> DEAD  any     -> DEAD  [given up: its targets fail]
- */
-enum link_state {
-	LINK_DOWN,
-	LINK_OPENING,
-	LINK_OPEN,
-	LINK_DEAD,
-};
-
-struct link {
-	enum link_state state;
-	PEER_ADDRESS address;
-	const char *address_text; /* of the command line */
-	char *identity; /* NULL: the hub's, learnt from the neighbor connection */
-	ULONGLONG connection;
-	uint64_t retry_at_ms, retry_ms, give_up_ms;
-	HRESULT last_error;
-	bool is_hub;
-};
-
-struct target {
-	struct link *link;
-	char *name; /* behind the hub; NULL: the other end of the link */
-	const char *shown; /* as on the command line */
-	size_t next; /* which of the things to send is next */
-	struct sender *sender;
-	bool failed;
-};
-
 struct peer_options {
 	const char *identity, *group, *invitation, *hub, *listen, *receive;
-	struct option_list to, send;
-	bool via_hub, lines, broadcast, receive_lines;
+	struct option_list to;
+	bool via_hub, broadcast, receive_lines;
 	uint64_t count, wait_s, timeout_s, for_s;
 };
 
 struct peer {
 	struct peer_options options;
+	struct things things;
 	struct node node;
 	struct receiver receiver;
 	struct notes notes;
@@ -91,42 +57,35 @@ struct peer {
 	size_t target_count;
 	bool is_receiving, is_online, is_ready, failed;
 	bool has_address; /* we go online by addresses, not by discovery */
-	uint64_t online_retry_ms, online_give_up_ms; /* 0: no attempt is waiting */
-	HRESULT online_error;
+	uint64_t online_retry_ms; /* 0: no attempt is waiting */
+	uint64_t online_give_up_ms;
 	uint64_t linger_until_ms; /* 0: not lingering */
 };
 
 /* ---- what the command line says ------------------------------------------------------------- */
 
-static size_t thing_count(const struct peer *peer)
+/* Sends, and ends when that is done. */
+static bool is_sender_only(const struct peer *peer)
 {
-	return peer->options.send.count + (peer->options.lines ? 1 : 0);
+	return !peer->is_receiving && (things_count(&peer->things) > 0 || peer->options.broadcast);
 }
 
-/* A link to this address as this identity (NULL: any); one that exists is used again. */
+/* A link to this address as this identity (NULL: any); one that exists is used again. NULL: said. */
 static struct link *link_to(struct peer *peer, const char *identity, const char *address_text)
 {
-	struct link *link;
-	PEER_ADDRESS address;
+	struct link *link = &peer->links[peer->link_count], *other;
 
-	if (names_address(address_text, &address) < 0)
-		return NULL;
-	for (size_t i = 0; i < peer->link_count; i++) {
-		link = &peer->links[i];
-		if (memcmp(&link->address.sin6, &address.sin6, sizeof(address.sin6)) == 0 &&
-			!link->is_hub && identity != NULL && strcmp(link->identity, identity) == 0)
-			return link;
-	}
 	assert(peer->link_count < LINKS_MAX);
-	link = &peer->links[peer->link_count];
-	*link = (struct link){
-		.address = address, .address_text = address_text, .retry_ms = RETRY_MS};
-	if (identity != NULL) {
-		link->identity = strdup(identity);
-		if (link->identity == NULL) {
-			say_error("out of memory");
-			return NULL;
-		}
+	if (link_init(link, identity, address_text) < 0)
+		return NULL;
+	for (other = peer->links; other < link; other++) {
+		if (identity == NULL || other->identity == NULL || other->is_hub ||
+			strcmp(other->identity, identity) != 0 ||
+			memcmp(&other->address.sin6, &link->address.sin6,
+				sizeof(link->address.sin6)) != 0)
+			continue;
+		link_fini(link);
+		return other;
 	}
 	peer->link_count++;
 	return link;
@@ -193,19 +152,19 @@ static bool add_target(struct peer *peer, const char *text)
 static bool check_options(struct peer *peer)
 {
 	const struct peer_options *options = &peer->options;
-	unsigned stdin_users = (options->lines ? 1 : 0) + (options->broadcast ? 1 : 0);
+	unsigned stdin_users = (peer->things.lines ? 1 : 0) + (options->broadcast ? 1 : 0);
 
-	for (size_t i = 0; i < options->send.count; i++)
-		if (strcmp(options->send.items[i], "-") == 0)
+	for (size_t i = 0; i < peer->things.files.count; i++)
+		if (strcmp(peer->things.files.items[i], "-") == 0)
 			stdin_users++;
 	if (options->hub != NULL && !add_hub(peer, options->hub))
 		return false;
 	for (size_t i = 0; i < options->to.count; i++)
 		if (!add_target(peer, options->to.items[i]))
 			return false;
-	if (peer->target_count == 0 && thing_count(peer) > 0 && !add_target(peer, "hub"))
+	if (peer->target_count == 0 && things_count(&peer->things) > 0 && !add_target(peer, "hub"))
 		return false;
-	if (peer->target_count > 0 && thing_count(peer) == 0) {
+	if (peer->target_count > 0 && things_count(&peer->things) == 0) {
 		say_error("--to is given, but nothing to send: use --send FILE or --lines");
 		return false;
 	}
@@ -222,6 +181,8 @@ static bool check_options(struct peer *peer)
 		say_error("--count needs --receive DIR or --receive-lines");
 		return false;
 	}
+	if (peer->hub != NULL)
+		peer->hub->keep = !is_sender_only(peer);
 	peer->has_address = peer->link_count > 0;
 	return true;
 }
@@ -251,7 +212,6 @@ static void go_online(struct peer *peer)
 
 static void on_online_failed(struct peer *peer, HRESULT reason, uint64_t now_ms)
 {
-	peer->online_error = reason;
 	if (peer->is_online)
 		return;
 	if (peer->has_address && now_ms + RETRY_MS <= peer->online_give_up_ms) {
@@ -277,97 +237,7 @@ static void on_status(struct peer *peer)
 		peer->is_online = true;
 }
 
-/* ---- links ---------------------------------------------------------------------------------- */
-
-static void link_dead(struct peer *peer, struct link *link, const char *why)
-{
-	say_error("no connection to %s: %s", link->address_text, why);
-	link->state = LINK_DEAD;
-	if (link->is_hub && peer->is_receiving)
-		peer->failed = true; /* what we wait for would come from there */
-}
-
-static void link_open(struct peer *peer, struct link *link, uint64_t now_ms)
-{
-	HRESULT result;
-	WCHAR *wide;
-
-	if (link->identity == NULL)
-		link->identity = node_neighbor(&peer->node, &link->address);
-	if (link->identity == NULL) {
-		link->retry_at_ms = now_ms + NEIGHBOR_RETRY_MS;
-		if (now_ms >= link->give_up_ms)
-			link_dead(peer, link, "no member of the group answers there");
-		return;
-	}
-	wide = names_wide(link->identity);
-	if (wide == NULL) {
-		link_dead(peer, link, "its name is not text");
-		return;
-	}
-	result = PeerGroupOpenDirectConnection(
-		peer->node.group, wide, &link->address, &link->connection);
-	free(wide);
-	if (SUCCEEDED(result)) {
-		link->state = LINK_OPENING;
-		return;
-	}
-	if (result == E_OUTOFMEMORY && now_ms < link->give_up_ms) {
-		link->retry_at_ms = now_ms + RETRY_MS;
-		return;
-	}
-	if (result == PEER_E_CONNECT_SELF)
-		link_dead(peer, link, "that is this peer itself");
-	else
-		link_dead(peer, link, PeerhubResultName(result));
-}
-
-/* An attempt failed, or a connection that we still want is gone. */
-static void link_retry(struct peer *peer, struct link *link, HRESULT reason, uint64_t now_ms)
-{
-	link->state = LINK_DOWN;
-	link->connection = 0;
-	if (now_ms + link->retry_ms > link->give_up_ms) {
-		link_dead(peer, link, PeerhubResultName(reason));
-		return;
-	}
-	link->retry_at_ms = now_ms + link->retry_ms;
-	if (link->retry_ms < RETRY_MS_MAX)
-		link->retry_ms *= 2;
-}
-
-static void on_link_lost(struct peer *peer, struct link *link, uint64_t now_ms)
-{
-	for (size_t i = 0; i < peer->target_count; i++)
-		if (peer->targets[i].link == link && peer->targets[i].sender != NULL)
-			sender_fail(peer->targets[i].sender, TRANSFER_STOPPED, false,
-				"the connection is gone");
-	if (link->is_hub && peer->is_receiving) {
-		say_note("lost the hub at %s, connecting again", link->address_text);
-		link->give_up_ms = LOOP_NEVER;
-		link_retry(peer, link, PEER_E_CONNECTION_FAILED, now_ms);
-		return;
-	}
-	link->state = LINK_DEAD;
-}
-
-static void on_link(struct peer *peer, struct link *link,
-	const PEER_EVENT_CONNECTION_CHANGE_DATA *change, uint64_t now_ms)
-{
-	switch (change->status) {
-	case PEER_CONNECTED:
-		link->state = LINK_OPEN;
-		link->retry_ms = RETRY_MS;
-		say_note("connected to %s at %s", link->identity, link->address_text);
-		return;
-	case PEER_DISCONNECTED:
-		on_link_lost(peer, link, now_ms);
-		return;
-	case PEER_CONNECTION_FAILED:
-		link_retry(peer, link, change->hrConnectionFailedReason, now_ms);
-		return;
-	}
-}
+/* ---- links and targets ---------------------------------------------------------------------- */
 
 static struct link *link_at(struct peer *peer, ULONGLONG connection)
 {
@@ -385,119 +255,20 @@ static uint64_t links_step(struct peer *peer, uint64_t now_ms)
 		go_online(peer);
 	if (peer->online_retry_ms != 0)
 		wake = peer->online_retry_ms;
-	for (size_t i = 0; peer->is_online && i < peer->link_count; i++) {
-		struct link *link = &peer->links[i];
-
-		if (link->state == LINK_DOWN && now_ms >= link->retry_at_ms)
-			link_open(peer, link, now_ms);
-		if (link->state == LINK_DOWN)
-			wake = loop_earlier(wake, link->retry_at_ms);
-	}
+	for (size_t i = 0; peer->is_online && i < peer->link_count; i++)
+		wake = loop_earlier(wake, link_step(&peer->links[i], &peer->node, now_ms));
+	/* What we wait for would have come from there. */
+	if (peer->hub != NULL && peer->hub->state == LINK_DEAD && !is_sender_only(peer))
+		peer->failed = true;
 	return wake;
 }
 
-/* ---- targets -------------------------------------------------------------------------------- */
-
-static const char *base_name(const char *path)
+static void on_link_lost(struct peer *peer, const struct link *link)
 {
-	const char *slash = strrchr(path, '/');
-
-	return slash != NULL && slash[1] != 0 ? slash + 1 : path;
-}
-
-/* Open what is to be sent. False: said. */
-static bool open_thing(const struct peer *peer, size_t index, struct sender_options *options)
-{
-	const char *path;
-	struct stat info;
-
-	options->size = TRANSFER_SIZE_UNKNOWN;
-	options->fd = STDIN_FILENO;
-	options->may_block = true;
-	if (index == peer->options.send.count) {
-		options->content = TRANSFER_LINES;
-		options->name = "lines";
-		return true;
-	}
-	path = peer->options.send.items[index];
-	options->content = TRANSFER_FILE;
-	options->name = strcmp(path, "-") == 0 ? "stdin" : base_name(path);
-	if (strcmp(path, "-") == 0)
-		return true;
-	options->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (options->fd < 0 || fstat(options->fd, &info) < 0) {
-		say_error("cannot open \"%s\": %s", path, strerror(errno));
-	} else if (!S_ISREG(info.st_mode)) {
-		say_error("\"%s\" is not a file; --send - sends standard input", path);
-	} else {
-		options->size = (uint64_t)info.st_size;
-		options->may_block = false;
-		return true;
-	}
-	if (options->fd >= 0)
-		close(options->fd);
-	return false;
-}
-
-/* Begin with the next thing to send. */
-static void target_begin(struct peer *peer, struct target *target, uint64_t now_ms)
-{
-	struct sender_options options = {
-		.route = {.node = &peer->node,
-			.connection = target->link->connection,
-			.name = target->name},
-		.peer = target->name != NULL ? target->name : target->link->identity,
-		.wait_ms = peer->options.wait_s * 1000,
-	};
-
-	/* A hub does not relay to itself. */
-	if (target->name != NULL && strcmp(target->name, target->link->identity) == 0)
-		options.route.name = NULL;
-	if (!open_thing(peer, target->next++, &options)) {
-		target->failed = true;
-		return;
-	}
-	target->sender = sender_create(&options, now_ms);
-	if (target->sender == NULL)
-		target->failed = true;
-}
-
-static bool target_is_over(const struct peer *peer, const struct target *target)
-{
-	return target->sender == NULL && target->next >= thing_count(peer);
-}
-
-/* A link that is gone for good fails whatever would still go over it. */
-static void target_give_up(struct peer *peer, struct target *target)
-{
-	if (target->next < thing_count(peer)) {
-		target->failed = true;
-		say_error("%zu of %zu were not sent to %s", thing_count(peer) - target->next,
-			thing_count(peer), target->shown);
-	}
-	target->next = thing_count(peer);
-}
-
-static uint64_t target_step(struct peer *peer, struct target *target, uint64_t now_ms)
-{
-	uint64_t wake = LOOP_NEVER;
-
-	if (target->sender == NULL && target->link->state == LINK_DEAD)
-		target_give_up(peer, target);
-	while (target->sender == NULL && target->link->state == LINK_OPEN &&
-		!target_is_over(peer, target))
-		target_begin(peer, target, now_ms);
-	if (target->sender != NULL) {
-		wake = sender_step(target->sender, now_ms);
-		if (sender_state(target->sender) == SENDER_FAILED)
-			target->failed = true;
-		if (sender_state(target->sender) >= SENDER_DONE) {
-			sender_destroy(target->sender);
-			target->sender = NULL;
-			wake = now_ms; /* the next thing */
-		}
-	}
-	return target_is_over(peer, target) ? LOOP_NEVER : wake;
+	for (size_t i = 0; i < peer->target_count; i++)
+		if (peer->targets[i].link == link && peer->targets[i].sender != NULL)
+			sender_fail(peer->targets[i].sender, TRANSFER_STOPPED, false,
+				"the connection is gone");
 }
 
 static struct sender *sender_at(struct peer *peer, const struct route *route, uint64_t id)
@@ -574,7 +345,7 @@ static void on_relay_status(
 	}
 	sender = sender_at(peer, &route, message->tag);
 	if (transfer_kind_of(message->type) == TRANSFER_NOTE)
-		say_error("%s did not get a line: %s", name, relay_code_name(code));
+		notes_on_status(&peer->notes, name, code);
 	else if (sender != NULL)
 		sender_on_status(sender, code, now_ms);
 	else
@@ -640,8 +411,8 @@ static void on_connection(
 
 	if (change->status != PEER_CONNECTED)
 		receiver_on_lost(&peer->receiver, &peer->node, change->ullConnectionId);
-	if (link != NULL)
-		on_link(peer, link, change, now_ms);
+	if (link != NULL && link_on_change(link, change, now_ms))
+		on_link_lost(peer, link);
 	node_on_connection(&peer->node, change);
 }
 
@@ -689,7 +460,7 @@ static bool turn(struct peer *peer, uint64_t now_ms)
 static bool is_all_sent(const struct peer *peer)
 {
 	for (size_t i = 0; i < peer->target_count; i++)
-		if (!target_is_over(peer, &peer->targets[i]))
+		if (!target_is_over(&peer->targets[i], &peer->things))
 			return false;
 	return !peer->options.broadcast || notes_are_over(&peer->notes);
 }
@@ -700,11 +471,6 @@ static bool has_failed_target(const struct peer *peer)
 		if (peer->targets[i].failed)
 			return true;
 	return peer->options.broadcast && notes_have_failed(&peer->notes);
-}
-
-static bool is_sender_only(const struct peer *peer)
-{
-	return !peer->is_receiving && (thing_count(peer) > 0 || peer->options.broadcast);
 }
 
 /* Everything that was asked for is done. */
@@ -742,7 +508,8 @@ static uint64_t step(struct peer *peer, uint64_t now_ms)
 
 	say_ready_once(peer);
 	for (size_t i = 0; i < peer->target_count; i++)
-		wake = loop_earlier(wake, target_step(peer, &peer->targets[i], now_ms));
+		wake = loop_earlier(
+			wake, target_step(&peer->targets[i], &peer->node, &peer->things, now_ms));
 	if (peer->options.broadcast && peer->hub->state == LINK_OPEN) {
 		struct route route = {.node = &peer->node, .connection = peer->hub->connection};
 
@@ -858,6 +625,7 @@ static void set_deadlines(struct peer *peer)
 {
 	uint64_t give_up_ms = loop_now_ms() + peer->options.wait_s * 1000;
 
+	peer->things.wait_ms = peer->options.wait_s * 1000;
 	peer->online_give_up_ms = give_up_ms;
 	for (size_t i = 0; i < peer->link_count; i++)
 		peer->links[i].give_up_ms = give_up_ms;
@@ -870,13 +638,12 @@ static void end(struct peer *peer)
 
 		if (target->sender != NULL)
 			sender_fail(target->sender, TRANSFER_STOPPED, true, "stopped");
-		sender_destroy(target->sender);
-		free(target->name);
+		target_fini(target);
 	}
 	receiver_end(&peer->receiver);
 	node_end(&peer->node);
 	for (size_t i = 0; i < peer->link_count; i++)
-		free(peer->links[i].identity);
+		link_fini(&peer->links[i]);
 }
 
 static int peer_run(struct peer *peer)
@@ -931,12 +698,13 @@ int peer_main(int argc, char **argv)
 			"every --to is a name behind the hub, also with an @", &given->via_hub, 0,
 			0},
 		{"send", OPTION_LIST, "FILE",
-			"a file to send; may be repeated; - is standard input", &given->send, 0, 0},
-		{"lines", OPTION_FLAG, NULL, "send the lines of standard input", &given->lines, 0,
-			0},
+			"a file to send; may be repeated; - is standard input", &peer.things.files,
+			0, 0},
+		{"lines", OPTION_FLAG, NULL, "send the lines of standard input", &peer.things.lines,
+			0, 0},
 		{"broadcast", OPTION_FLAG, NULL,
-			"send each line of standard input to everybody at the hub,\n"
-			"unconfirmed",
+			"send each line of standard input to everybody at the hub;\n"
+			"only the hub confirms them",
 			&given->broadcast, 0, 0},
 		{"receive", OPTION_TEXT, "DIR",
 			"take files into DIR (- is standard output) and print lines",

@@ -29,5 +29,10 @@ const char *route_word(const struct route *route);
 int route_send(const struct route *route, const struct transfer_message *message);
 /* A note to everybody behind this hub connection; route->name is not used. */
 int route_broadcast(const struct route *route, const struct transfer_message *message);
+/*
+ * Nobody can have this name (authority 0 is "unsecured"), so a note sent there comes back as a status.
+ * As a hub handles what one member sends in order, it has then handled everything before it.
+ */
+#define ROUTE_NOBODY "0.nobody"
 
 #endif

@@ -163,7 +163,9 @@ char *text_escape(const char *text, size_t bytes, bool word)
 		return NULL;
 	while (bytes > 0) {
 		length = text_next(text, bytes, &point);
-		if (length == 0 || (length == 1 && (is_unsafe(point) || (word && point == ' ')))) {
+		if (length == 0 ||
+			(length == 1 &&
+				(is_unsafe(point) || (word && (point == ' ' || point == '\\'))))) {
 			count += (size_t)sprintf(out + count, "\\x%02x", (uint8_t)text[0]);
 			length = 1;
 		} else if (is_unsafe(point)) {

@@ -22,8 +22,8 @@ char *text_from_utf16(const uint16_t *text);
 
 /*
  * Copy text for people to read: control characters, direction overrides and bytes that are not
- * UTF-8 become \xNN or \u{NNNN}; a backslash stays. `word` also escapes spaces, so that the result
- * is one word of a `key value` line. Memory of the caller; NULL when there is none.
+ * UTF-8 become \xNN or \u{NNNN}; a backslash stays. `word` also escapes spaces and backslashes, so
+ * that the result is one word of a `key value` line and means one text only. Memory of the caller; NULL when there is none.
  */
 char *text_escape(const char *text, size_t bytes, bool word);
 

@@ -198,8 +198,8 @@ static void text_of_outside_origin(void **state)
 	text = text_escape("a\x1b[31m\xff\xe2\x80\xae", 10, false);
 	assert_string_equal(text, "a\\x1b[31m\\xff\\u{202e}");
 	free(text);
-	text = text_escape("a b\xc2\x85\t", 6, true);
-	assert_string_equal(text, "a\\x20b\\u{85}\\x09");
+	text = text_escape("a b\xc2\x85\t\\", 7, true);
+	assert_string_equal(text, "a\\x20b\\u{85}\\x09\\x5c");
 	free(text);
 	wide = text_to_utf16("a\xf0\x9f\x98\x80\xc3\xa9");
 	assert_non_null(wide);
