@@ -99,7 +99,10 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->conns = memory_map(shard->slot_count * sizeof(*shard->conns));
 	shard->colds = memory_map(shard->slot_count * sizeof(*shard->colds));
 	shard->notes = memory_map(shard->buffer_count * sizeof(*shard->notes));
-	if (shard->conns == NULL || shard->colds == NULL || shard->notes == NULL)
+	shard->refused_max = shard->slot_count + RING_FILES_SPARE;
+	shard->refused = memory_map(shard->refused_max * sizeof(*shard->refused));
+	if (shard->conns == NULL || shard->colds == NULL || shard->notes == NULL ||
+		shard->refused == NULL)
 		goto undo_maps;
 	status = hash_create(shard->slot_count, &shard->hash);
 	if (status < 0)
@@ -126,6 +129,7 @@ undo_maps:
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
+	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);
 	return status;
 }
@@ -143,6 +147,7 @@ void shard_destroy(struct shard *shard)
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
+	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);
 }
 
@@ -152,7 +157,7 @@ int shard_begin(struct shard *shard)
 	struct ring_options ring_options = {
 		.submit_entries = RING_SUBMIT_ENTRIES,
 		.complete_entries = RING_SUBMIT_ENTRIES * 2,
-		.file_count = shard->slot_count + RING_FILES_SPARE,
+		.file_count = shard->refused_max,
 		.buffer_count = options->receive_buffer_count,
 		.buffer_bytes = options->receive_buffer_bytes,
 		.direct = shard->hub->features.direct,
@@ -315,6 +320,31 @@ void shard_accept_update(struct shard *shard)
 		shard_listener_arm(shard, &shard->listeners[i]);
 }
 
+static bool refused_close(struct shard *shard, int32_t file)
+{
+	return ring_close(shard->ring, file, op_data(OP_CLOSE, 0xffffffu, 0));
+}
+
+/* No place for this one. Its close is kept for later when the ring has no entry left. */
+static void shard_refuse(struct shard *shard, int32_t file)
+{
+	SHARD_COUNT(shard, accept_errors);
+	if (refused_close(shard, file))
+		return;
+	SHARD_COUNT(shard, sq_full);
+	if (shard->refused_count < shard->refused_max)
+		shard->refused[shard->refused_count++] = file;
+	else
+		close(file); /* a normal descriptor: of direct ones there are no more than that */
+}
+
+static void shard_refused_retry(struct shard *shard)
+{
+	while (shard->refused_count > 0 &&
+		refused_close(shard, shard->refused[shard->refused_count - 1]))
+		shard->refused_count--;
+}
+
 static void shard_accept(struct shard *shard, struct listener *listener, int32_t file)
 {
 	int64_t index = slot_take(&shard->home->table);
@@ -324,8 +354,7 @@ static void shard_accept(struct shard *shard, struct listener *listener, int32_t
 	if (index < 0 || shard->stopping || listener->ending) {
 		if (index >= 0)
 			(void)slot_put(&shard->home->table, (uint32_t)index);
-		(void)ring_close(shard->ring, file, op_data(OP_CLOSE, 0xffffffu, 0));
-		SHARD_COUNT(shard, accept_errors);
+		shard_refuse(shard, file);
 		return;
 	}
 	slot = &shard->slots[index];
@@ -479,7 +508,8 @@ static void shard_on_timer(void *context, struct timer *timer)
 static bool shard_is_idle(const struct shard *shard)
 {
 	return shard->lists[LIST_WORK].count == 0 && shard->lists[LIST_HANDSHAKE].count == 0 &&
-		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0;
+		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0 &&
+		shard->refused_count == 0;
 }
 
 static void shard_wait(struct shard *shard, bool may_wait)
@@ -529,6 +559,7 @@ void shard_turn(struct shard *shard, bool may_wait)
 		shard_pass(shard, LIST_STARVED, UINT32_MAX, conn_rearm_starved);
 	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
 	shard_pass(shard, LIST_CLOSE, SHARD_CLOSES_PER_TURN, conn_close_queue);
+	shard_refused_retry(shard);
 	spent_ns = clock_now_ns() - begun_ns;
 	if (spent_ns >
 		atomic_load_explicit(&shard->counters[COUNTER_loop_ns_max], memory_order_relaxed))
@@ -581,7 +612,7 @@ bool shard_is_done(struct shard *shard)
 	/* Take the free slots out for good: when all are here nobody can open one any more. */
 	while (slot_take(&shard->home->table) >= 0)
 		shard->stop_taken++;
-	if (shard->stop_taken < shard->slots_usable)
+	if (shard->stop_taken < shard->slots_usable || shard->refused_count > 0)
 		return false;
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		if (shard->listeners[i].used)

@@ -93,6 +93,8 @@ struct shard {
 	uint32_t blocks_count;
 	uint32_t buffer_count;
 	struct listener listeners[LISTENERS_MAX];
+	int32_t *refused; /* accepted files without a place whose close found no submission entry */
+	uint32_t refused_count, refused_max; /* max: as many as the ring has direct descriptors */
 	uint32_t handshakes; /* accepted, not yet open */
 	bool accept_paused;
 	bool wake_armed;

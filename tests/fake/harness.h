@@ -47,6 +47,7 @@ struct harness {
 	const char *verify_refusal;
 	enum ph_refuse refuse;
 	int data_status; /* < 0: on_data takes nothing */
+	bool any_type; /* messages of other types than harness_type may come */
 	uint32_t offered; /* calls of on_data, refused ones too */
 	struct ph_credentials *hello; /* of on_hello; NULL refuses */
 	/* run inside the callback when set, before it answers */
