@@ -322,7 +322,7 @@ static void join_errors(void **state)
 }
 
 /* An invitation that has run out when the invitee's clock is asked. */
-static int64_t clock_offset_s;
+static _Atomic int64_t clock_offset_s;
 
 time_t time(time_t *out)
 {
