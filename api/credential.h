@@ -87,7 +87,8 @@ struct membership {
  * Load a membership; identity NULL or "" = default.
  * E_INVALIDARG (a name is malformed), PEER_E_NOT_FOUND (identity or group unknown),
  * PEER_E_NO_KEY_ACCESS, PEER_E_CERT_STORE_CORRUPTED (stored chain does not fit its identity).
- * An expired chain loads; trust.valid_to_s tells.
+ * An expired chain loads; trust.valid_to_s tells. The store stays the one in use until it is freed
+ * (PeerhubSetHome answers PEER_E_GROUP_IN_USE).
  */
 HRESULT membership_load(const char *identity, const char *group, struct membership **membership);
 void membership_free(struct membership *membership); /* NULL allowed */

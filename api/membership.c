@@ -303,6 +303,16 @@ static HRESULT names_resolve(
 	return result == PEER_E_IDENTITY_DELETED ? PEER_E_NOT_FOUND : result;
 }
 
+static void membership_destroy(struct membership *membership)
+{
+	struct store_bytes key = {(uint8_t *)membership->key.data, membership->key.bytes};
+
+	for (uint32_t index = 0; index < membership->chain_count; index++)
+		OPENSSL_free((void *)membership->chain[index].data);
+	store_bytes_free(&key);
+	free(membership);
+}
+
 HRESULT membership_load(const char *identity, const char *group, struct membership **membership)
 {
 	struct store_membership stored;
@@ -323,24 +333,21 @@ HRESULT membership_load(const char *identity, const char *group, struct membersh
 	if (SUCCEEDED(result))
 		result = identity_friendly_name(made->identity, made->friendly_name);
 	if (FAILED(result)) {
-		membership_free(made);
+		if (made != NULL)
+			membership_destroy(made);
 		return result;
 	}
+	store_pin();
 	*membership = made;
 	return S_OK;
 }
 
 void membership_free(struct membership *membership)
 {
-	struct store_bytes key;
-
 	if (membership == NULL)
 		return;
-	for (uint32_t index = 0; index < membership->chain_count; index++)
-		OPENSSL_free((void *)membership->chain[index].data);
-	key = (struct store_bytes){(uint8_t *)membership->key.data, membership->key.bytes};
-	store_bytes_free(&key);
-	free(membership);
+	store_unpin();
+	membership_destroy(membership);
 }
 
 HRESULT membership_check(const char *identity, const char *group)
