@@ -303,15 +303,21 @@ HRESULT WINAPI PeerGroupClose(HGROUP hGroup)
 	return result;
 }
 
-static bool group_revoke_of_node(void *context, HANDLE handle, void *object)
+/* context: the node whose handles end, NULL: all of them. */
+static bool group_revoke(void *context, HANDLE handle, void *object)
 {
 	struct group *group = object;
 
-	if (group->node == context && handle_revoke(HANDLE_GROUP, handle)) {
+	if ((context == NULL || group->node == context) && handle_revoke(HANDLE_GROUP, handle)) {
 		group_end(group);
 		handle_put(handle);
 	}
 	return true;
+}
+
+void group_end_all(void)
+{
+	(void)handle_visit(HANDLE_GROUP, group_revoke, NULL);
 }
 
 static HRESULT group_delete(const char *identity, const char *group)
@@ -332,7 +338,7 @@ static HRESULT group_delete(const char *identity, const char *group)
 	node = node_find(resolved, group);
 	if (node != NULL) {
 		node_end(node, PH_ABORT, PH_REASON_LOCAL_GROUP_END);
-		(void)handle_visit(HANDLE_GROUP, group_revoke_of_node, node);
+		(void)handle_visit(HANDLE_GROUP, group_revoke, node);
 		node_put(node);
 	}
 	return S_OK;

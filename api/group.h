@@ -18,6 +18,8 @@ struct group {
 /* S_OK; PEER_E_NOT_INITIALIZED; PEER_E_INVALID_GROUP. */
 HRESULT group_enter(HGROUP handle, struct group **group);
 void group_leave(HGROUP handle);
+/* End every group handle of the process, whose nodes have ended: for the last PeerGroupShutdown. */
+void group_end_all(void);
 
 /* A peer name of the client as UTF-8; NULL and "" give "". `wrong` when it does not fit or is not
  * well-formed; what it names is not looked at. */

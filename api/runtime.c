@@ -7,7 +7,7 @@
 #include "api/connection.h"
 #include "api/detail.h"
 #include "api/enumeration.h"
-#include "api/handle.h"
+#include "api/group.h"
 #include "api/hresult.h"
 #include "api/persist.h"
 #include "api/trust.h"
@@ -199,15 +199,6 @@ HRESULT WINAPI PeerGroupStartup(WORD wVersionRequested, PPEER_VERSION_DATA pVers
 	return result;
 }
 
-static bool group_revoke(void *context, HANDLE handle, void *object)
-{
-	(void)context;
-	(void)object;
-	if (handle_revoke(HANDLE_GROUP, handle))
-		handle_put(handle);
-	return true;
-}
-
 /* Nothing new can begin: is_started is false, so that no node enters the table and no handle is
  * given out. What is open is aborted; what is already closing goes on to its deadline. */
 static HRESULT runtime_stop(void)
@@ -217,7 +208,7 @@ static HRESULT runtime_stop(void)
 
 	atomic_store(&runtime.is_started, false);
 	node_end_all(PH_ABORT, PH_REASON_LOCAL_STOP);
-	(void)handle_visit(HANDLE_GROUP, group_revoke, NULL);
+	group_end_all();
 	enumeration_end_all(ENUMERATION_GROUP);
 	pthread_rwlock_wrlock(&runtime.hub_lock);
 	hub = runtime.hub;

@@ -39,7 +39,7 @@ peerhub_header_test(header_cxx17_initguid 17 header.cc INITGUID)
 peerhub_header_test(header_cxx17_short_wchar 17 header.cc SHORT_WCHAR INITGUID)
 
 # Programs that make allocations and threads fail by count (api/failing.h).
-foreach(name block enumeration event_object handle identity_memory text)
+foreach(name block enumeration event_object handle identity_memory memory text)
 	target_link_options(api_${name}_test PRIVATE
 		-Wl,--wrap=malloc,--wrap=calloc,--wrap=pthread_create)
 endforeach()
