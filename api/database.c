@@ -8,7 +8,7 @@
 #include "api/database.h"
 
 #include "api/detail.h"
-#include "api/home.h"
+#include "api/store_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +47,7 @@ HRESULT database_result(struct database *database, int code)
 	case SQLITE_NOMEM:
 		return detail_fail(E_OUTOFMEMORY, "store %.300s: no memory", database->path);
 	case SQLITE_FULL:
-		return home_failure(ENOSPC, "write store", database->path);
+		return store_path_failure(ENOSPC, "write store", database->path);
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 	case SQLITE_PROTOCOL:
@@ -56,14 +56,15 @@ HRESULT database_result(struct database *database, int code)
 	case SQLITE_READONLY:
 	case SQLITE_PERM:
 	case SQLITE_AUTH:
-		return home_failure(EACCES, "write store", database->path);
+		return store_path_failure(EACCES, "write store", database->path);
 	case SQLITE_CANTOPEN:
-		return home_failure(error != 0 ? error : EACCES, "open store", database->path);
+		return store_path_failure(
+			error != 0 ? error : EACCES, "open store", database->path);
 	case SQLITE_IOERR:
 		if (code == SQLITE_IOERR_NOMEM)
 			return detail_fail(
 				E_OUTOFMEMORY, "store %.300s: no memory", database->path);
-		return home_failure(error != 0 ? error : EIO, "use store", database->path);
+		return store_path_failure(error != 0 ? error : EIO, "use store", database->path);
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 	case SQLITE_ERROR: /* a table that our own SQL names is not there */
@@ -207,13 +208,13 @@ static HRESULT look_at_file(struct database *database, bool may_create)
 				  : database_corrupted(database,
 					    "is missing, yet there are private keys beside it");
 	if (fd < 0)
-		return home_failure(errno, "open store", database->path);
+		return store_path_failure(errno, "open store", database->path);
 	if (fstat(fd, &status) < 0)
 		status.st_size = 0;
 	got = read(fd, head, sizeof(head));
 	close(fd);
 	if (got < 0)
-		return home_failure(errno, "read store", database->path);
+		return store_path_failure(errno, "read store", database->path);
 	if (got == 0)
 		return may_create ? S_OK
 				  : database_corrupted(database,
@@ -229,7 +230,7 @@ static HRESULT make_file(struct database *database)
 	int fd = open(database->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return home_failure(errno, "open store", database->path);
+		return store_path_failure(errno, "open store", database->path);
 	close(fd);
 	return S_OK;
 }

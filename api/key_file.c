@@ -2,7 +2,7 @@
 #include "api/key_file.h"
 
 #include "api/detail.h"
-#include "api/home.h"
+#include "api/store_path.h"
 #include "api/key.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define KEYS "keys"
-#define PATH_BYTES (HOME_PATH_BYTES + 64u)
+#define PATH_BYTES (STORE_PATH_BYTES + 64u)
 #define NAME_DIGITS 32u
 #define SWEEP_FILES_MAX 100000u /* a bound for the loop, above anything a store can hold */
 
@@ -33,9 +33,9 @@ HRESULT key_file_directory_make(const char *home)
 
 	keys_path(home, "", path);
 	if (mkdir(path, 0700) < 0)
-		return errno == EEXIST ? S_OK : home_failure(errno, "make directory", path);
-	error = home_sync(home);
-	return error < 0 ? home_failure(-error, "sync directory", home) : S_OK;
+		return errno == EEXIST ? S_OK : store_path_failure(errno, "make directory", path);
+	error = store_path_sync(home);
+	return error < 0 ? store_path_failure(-error, "sync directory", home) : S_OK;
 }
 
 static HRESULT no_access(const char *path, const char *why)
@@ -140,7 +140,7 @@ HRESULT key_file_write(
 	if (status == 0)
 		return S_OK;
 	keys_path(home, name, path);
-	return home_failure(-status, "write", path);
+	return store_path_failure(-status, "write", path);
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -330,7 +330,7 @@ HRESULT key_file_any(const char *home, bool *any)
 	*any = false;
 	keys_path(home, "", path);
 	if (access(path, F_OK) < 0)
-		return errno == ENOENT ? S_OK : home_failure(errno, "look at", path);
+		return errno == ENOENT ? S_OK : store_path_failure(errno, "look at", path);
 	(void)visit_files(home, visit_key, any);
 	return S_OK;
 }

@@ -20,7 +20,7 @@
 #include "api/check.h"
 #include "api/database.h"
 #include "api/detail.h"
-#include "api/home.h"
+#include "api/store_path.h"
 #include "api/key_file.h"
 
 #include <arpa/inet.h>
@@ -61,8 +61,8 @@ static const char schema[] =
 static struct {
 	pthread_mutex_t lock;
 	struct database database;
-	char chosen[HOME_PATH_BYTES]; /* by store_home_set; "" = by the environment */
-	char home[HOME_PATH_BYTES]; /* in use; "" = not chosen yet. Survives closing for a fork */
+	char chosen[STORE_PATH_BYTES]; /* by store_home_set; "" = by the environment */
+	char home[STORE_PATH_BYTES]; /* in use; "" = not chosen yet. Survives closing for a fork */
 	uint32_t pins;
 	bool fork_is_handled;
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -110,9 +110,9 @@ static void sweep(void)
 
 static HRESULT open_home(void)
 {
-	char path[HOME_PATH_BYTES + sizeof(STORE_FILE) + 1];
+	char path[STORE_PATH_BYTES + sizeof(STORE_FILE) + 1];
 	bool any_keys;
-	HRESULT result = home_make(store.home);
+	HRESULT result = store_path_make(store.home);
 
 	if (SUCCEEDED(result))
 		result = key_file_any(store.home, &any_keys);
@@ -123,8 +123,8 @@ static HRESULT open_home(void)
 	if (FAILED(result))
 		return result;
 	result = key_file_directory_make(store.home);
-	if (SUCCEEDED(result) && home_sync(store.home) < 0)
-		result = home_failure(EIO, "sync directory", store.home);
+	if (SUCCEEDED(result) && store_path_sync(store.home) < 0)
+		result = store_path_failure(EIO, "sync directory", store.home);
 	if (FAILED(result)) {
 		database_close(&store.database);
 		return result;
@@ -145,7 +145,8 @@ static HRESULT ensure_open(void)
 		store.fork_is_handled = true;
 	}
 	if (store.home[0] == '\0') {
-		result = home_choose(store.chosen[0] != '\0' ? store.chosen : NULL, store.home);
+		result = store_path_choose(
+			store.chosen[0] != '\0' ? store.chosen : NULL, store.home);
 		if (FAILED(result)) {
 			store.home[0] = '\0';
 			return result;
@@ -156,12 +157,12 @@ static HRESULT ensure_open(void)
 
 HRESULT store_home_set(const char *path)
 {
-	char absolute[HOME_PATH_BYTES] = "";
+	char absolute[STORE_PATH_BYTES] = "";
 	HRESULT result = S_OK;
 
 	if (path != NULL && path[0] == '\0')
 		return detail_fail(E_INVALIDARG, "the store's directory is an empty name");
-	if (path != NULL && FAILED(home_choose(path, absolute)))
+	if (path != NULL && FAILED(store_path_choose(path, absolute)))
 		return E_INVALIDARG;
 	pthread_mutex_lock(&store.lock);
 	if (store.pins > 0) {
@@ -515,7 +516,7 @@ static HRESULT identity_erase(const char *name, int64_t id)
 HRESULT store_identity_delete(const char *name)
 {
 	char key_file[KEY_FILE_NAME_BYTES];
-	char home[HOME_PATH_BYTES];
+	char home[STORE_PATH_BYTES];
 	int64_t id = 0;
 	bool row;
 	HRESULT result = enter(true);
@@ -892,7 +893,7 @@ HRESULT store_membership_exists(const char *identity, const char *group)
 HRESULT store_membership_delete(const char *identity, const char *group)
 {
 	char key_file[KEY_FILE_NAME_BYTES] = "";
-	char home[HOME_PATH_BYTES];
+	char home[STORE_PATH_BYTES];
 	int64_t id = 0;
 	HRESULT result = enter(true);
 

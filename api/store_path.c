@@ -1,5 +1,5 @@
-/* Home: the directory of the store, chosen and made. */
-#include "api/home.h"
+/* Store path: the directory of the store, chosen and made. */
+#include "api/store_path.h"
 
 #include "api/detail.h"
 
@@ -13,7 +13,7 @@
 
 #define HOME_ROOT "/var/lib/peerhub"
 
-HRESULT home_failure(int error, const char *doing, const char *path)
+HRESULT store_path_failure(int error, const char *doing, const char *path)
 {
 	HRESULT result;
 
@@ -50,27 +50,27 @@ HRESULT home_failure(int error, const char *doing, const char *path)
 	return detail_fail(result, "%s %.300s: %s", doing, path, strerror(error));
 }
 
-static HRESULT join(char path[HOME_PATH_BYTES], const char *left, const char *right)
+static HRESULT join(char path[STORE_PATH_BYTES], const char *left, const char *right)
 {
-	int bytes = snprintf(path, HOME_PATH_BYTES, "%s%s", left, right);
+	int bytes = snprintf(path, STORE_PATH_BYTES, "%s%s", left, right);
 
-	if (bytes < 0 || bytes >= (int)HOME_PATH_BYTES)
+	if (bytes < 0 || bytes >= (int)STORE_PATH_BYTES)
 		return detail_fail(HRESULT_FROM_WIN32(ERROR_PATH_NOT_FOUND),
-			"the store's directory: path of more than %u bytes", HOME_PATH_BYTES - 1);
+			"the store's directory: path of more than %u bytes", STORE_PATH_BYTES - 1);
 	return S_OK;
 }
 
 /* A relative name counts from the working directory of this moment, not of a later one. */
-static HRESULT absolute(const char *given, char path[HOME_PATH_BYTES])
+static HRESULT absolute(const char *given, char path[STORE_PATH_BYTES])
 {
-	char here[HOME_PATH_BYTES];
-	char tail[HOME_PATH_BYTES + 1];
+	char here[STORE_PATH_BYTES];
+	char tail[STORE_PATH_BYTES + 1];
 	int bytes;
 
 	if (given[0] == '/')
 		return join(path, given, "");
 	if (getcwd(here, sizeof(here)) == NULL)
-		return home_failure(errno, "find", "the working directory");
+		return store_path_failure(errno, "find", "the working directory");
 	bytes = snprintf(tail, sizeof(tail), "/%s", given);
 	if (bytes < 0 || bytes >= (int)sizeof(tail))
 		return join(path, given, ""); /* too long by itself: refused there */
@@ -84,7 +84,7 @@ static const char *environment(const char *name)
 	return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-HRESULT home_choose(const char *chosen, char path[HOME_PATH_BYTES])
+HRESULT store_path_choose(const char *chosen, char path[STORE_PATH_BYTES])
 {
 	const char *data;
 
@@ -104,7 +104,7 @@ HRESULT home_choose(const char *chosen, char path[HOME_PATH_BYTES])
 		"no directory for the store: set PEERHUB_HOME");
 }
 
-int home_sync(const char *path)
+int store_path_sync(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int status = 0;
@@ -124,24 +124,24 @@ static HRESULT make_one(const char *path, const char *parent)
 	int error;
 
 	if (mkdir(path, 0700) == 0) {
-		error = home_sync(parent);
+		error = store_path_sync(parent);
 		/* A parent that may be entered but not read cannot be synced by us. */
 		if (error < 0 && error != -EACCES)
-			return home_failure(-error, "sync directory", parent);
+			return store_path_failure(-error, "sync directory", parent);
 		return S_OK;
 	}
 	error = errno;
 	if (stat(path, &status) < 0)
-		return home_failure(error, "make directory", path);
+		return store_path_failure(error, "make directory", path);
 	if (!S_ISDIR(status.st_mode))
-		return home_failure(ENOTDIR, "make directory", path);
+		return store_path_failure(ENOTDIR, "make directory", path);
 	return S_OK;
 }
 
-HRESULT home_make(const char *path)
+HRESULT store_path_make(const char *path)
 {
-	char part[HOME_PATH_BYTES];
-	char parent[HOME_PATH_BYTES] = "/";
+	char part[STORE_PATH_BYTES];
+	char parent[STORE_PATH_BYTES] = "/";
 	size_t bytes = strlen(path);
 
 	for (size_t at = 1; at <= bytes; at++) {
