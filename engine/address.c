@@ -1,7 +1,7 @@
 /*
  * Addresses and reasons as text. IPv4 is kept IPv4-mapped everywhere behind this file. Pure, any thread.
  */
-#include "peerhub.h"
+#include "engine/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -108,6 +108,39 @@ char *ph_address_text(const ph_address *address, char *text)
 	else
 		snprintf(text, PH_ADDRESS_TEXT_BYTES, "[%s]:%u", host, port);
 	return text;
+}
+
+socklen_t address_to_socket(const ph_address *address, struct sockaddr_storage *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
+		struct sockaddr_in *ipv4 = (struct sockaddr_in *)out;
+
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = address->sin6_port;
+		memcpy(&ipv4->sin_addr, address->sin6_addr.s6_addr + 12, 4);
+		return sizeof(*ipv4);
+	}
+	memcpy(out, address, sizeof(*address));
+	out->ss_family = AF_INET6;
+	return sizeof(*address);
+}
+
+bool address_from_socket(const struct sockaddr_storage *from, ph_address *out)
+{
+	if (from->ss_family == AF_INET6) {
+		memcpy(out, from, sizeof(*out));
+		return true;
+	}
+	if (from->ss_family != AF_INET)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->sin6_family = AF_INET6;
+	out->sin6_port = ((const struct sockaddr_in *)from)->sin_port;
+	out->sin6_addr.s6_addr[10] = 0xff;
+	out->sin6_addr.s6_addr[11] = 0xff;
+	memcpy(out->sin6_addr.s6_addr + 12, &((const struct sockaddr_in *)from)->sin_addr, 4);
+	return true;
 }
 
 const char *ph_reason_name(uint32_t reason)

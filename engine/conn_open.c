@@ -9,6 +9,7 @@
  */
 #include "engine/conn.h"
 
+#include "engine/address.h"
 #include "engine/check.h"
 #include "engine/digest.h"
 #include "engine/hub.h"
@@ -33,22 +34,6 @@ static bool name_copy(char *out, size_t out_bytes, const char *name)
 		memcpy(out, name, bytes);
 	out[bytes] = '\0';
 	return true;
-}
-
-static socklen_t socket_address(const ph_address *address, struct sockaddr_storage *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
-		struct sockaddr_in *ipv4 = (struct sockaddr_in *)out;
-
-		ipv4->sin_family = AF_INET;
-		ipv4->sin_port = address->sin6_port;
-		memcpy(&ipv4->sin_addr, address->sin6_addr.s6_addr + 12, 4);
-		return sizeof(*ipv4);
-	}
-	memcpy(out, address, sizeof(*address));
-	out->ss_family = AF_INET6;
-	return sizeof(*address);
 }
 
 int conn_setup_create(const struct ph_open_options *options, struct conn_setup **out)
@@ -91,7 +76,7 @@ int conn_setup_create(const struct ph_open_options *options, struct conn_setup *
 	setup->address_count = options->address_count;
 	setup->node_id = options->node_id;
 	setup->address = options->address;
-	setup->socket_address_bytes = socket_address(&options->address, &setup->socket_address);
+	setup->socket_address_bytes = address_to_socket(&options->address, &setup->socket_address);
 	setup->kind = message ? options->kind : PH_KIND_RAW;
 	setup->framing = options->framing;
 	setup->tls = options->tls;
@@ -261,21 +246,9 @@ static void conn_peer_name_begin(struct conn *conn)
 
 void conn_on_name(struct conn *conn)
 {
-	const struct sockaddr_storage *name = conn->peer_name;
-
-	if (name == NULL)
+	if (conn->peer_name == NULL)
 		return;
-	if (name->ss_family == AF_INET6) {
-		memcpy(&conn->peer_address, name, sizeof(conn->peer_address));
-	} else if (name->ss_family == AF_INET) {
-		const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)name;
-
-		conn->peer_address.sin6_family = AF_INET6;
-		conn->peer_address.sin6_port = ipv4->sin_port;
-		conn->peer_address.sin6_addr.s6_addr[10] = 0xff;
-		conn->peer_address.sin6_addr.s6_addr[11] = 0xff;
-		memcpy(conn->peer_address.sin6_addr.s6_addr + 12, &ipv4->sin_addr, 4);
-	}
+	(void)address_from_socket(conn->peer_name, &conn->peer_address);
 	memory_free(conn->peer_name);
 	conn->peer_name = NULL;
 	if (conn->state == CONN_HANDSHAKE && !conn->secure)

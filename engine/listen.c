@@ -11,6 +11,7 @@
  */
 #include "engine/hub.h"
 
+#include "engine/address.h"
 #include "engine/check.h"
 
 #include <arpa/inet.h>
@@ -25,42 +26,6 @@
 #define LISTEN_BACKLOG 4096
 #define PORT_TRIES 64 /* of "any free port" */
 
-static bool address_is_ipv4(const ph_address *address)
-{
-	return IN6_IS_ADDR_V4MAPPED(&address->sin6_addr);
-}
-
-static socklen_t address_to_socket(const ph_address *address, struct sockaddr_storage *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (address_is_ipv4(address)) {
-		struct sockaddr_in *ipv4 = (struct sockaddr_in *)out;
-
-		ipv4->sin_family = AF_INET;
-		ipv4->sin_port = address->sin6_port;
-		memcpy(&ipv4->sin_addr, address->sin6_addr.s6_addr + 12, 4);
-		return sizeof(*ipv4);
-	}
-	memcpy(out, address, sizeof(*address));
-	return sizeof(*address);
-}
-
-static void address_from_socket(const struct sockaddr_storage *from, ph_address *out)
-{
-	memset(out, 0, sizeof(*out));
-	out->sin6_family = AF_INET6;
-	if (from->ss_family == AF_INET) {
-		const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)from;
-
-		out->sin6_port = ipv4->sin_port;
-		out->sin6_addr.s6_addr[10] = 0xff;
-		out->sin6_addr.s6_addr[11] = 0xff;
-		memcpy(out->sin6_addr.s6_addr + 12, &ipv4->sin_addr, 4);
-		return;
-	}
-	memcpy(out, from, sizeof(*out));
-}
-
 static int socket_address_get(int fd, ph_address *out)
 {
 	struct sockaddr_storage name;
@@ -68,10 +33,7 @@ static int socket_address_get(int fd, ph_address *out)
 
 	if (getsockname(fd, (struct sockaddr *)&name, &bytes) < 0)
 		return -errno;
-	if (name.ss_family != AF_INET && name.ss_family != AF_INET6)
-		return -EAFNOSUPPORT;
-	address_from_socket(&name, out);
-	return 0;
+	return address_from_socket(&name, out) ? 0 : -EAFNOSUPPORT;
 }
 
 /* A bound socket, or a negative errno. */
