@@ -437,11 +437,20 @@ static int conn_on_pt2pt(struct conn *conn, const uint8_t *message, size_t bytes
 	return 0;
 }
 
+/* The greeting is complete but a local close has won the slot word: its mail is under way, and what comes
+ * until then is skipped, a second CONNECT or WELCOME too. */
+static bool conn_is_overtaken(const struct conn *conn)
+{
+	return conn->state == CONN_GREETING && conn->names != NULL;
+}
+
 /* Whether a message of this type may come now; judged by the header, before anything is kept. */
 static bool message_is_due(const struct conn *conn, uint8_t type)
 {
 	switch ((enum conn_state)conn->state) {
 	case CONN_GREETING:
+		if (conn_is_overtaken(conn))
+			return true;
 		if (!conn->accepted)
 			return type == WIRE_WELCOME || type == WIRE_REFUSE ||
 				type == WIRE_DISCONNECT || type >= WIRE_NOTICE;
@@ -460,6 +469,8 @@ static bool message_is_due(const struct conn *conn, uint8_t type)
 
 static int conn_on_message(struct conn *conn, uint8_t type, const uint8_t *message, size_t bytes)
 {
+	if (conn_is_overtaken(conn))
+		return 0;
 	switch (type) {
 	case WIRE_AUTH_INFO:
 		conn_on_auth_info(conn, message, bytes);
