@@ -159,18 +159,13 @@ static void a23_registration_at_opener_and_acceptor(void **state)
 	opened = agent_open_direct(&bob, alice.identity, &alice.address);
 	assert_result(opened.result, S_OK);
 	event = agent_direct_event(&alice, PEER_CONNECTED);
-	/* Alice opened before her WELCOME arrived at bob; data sent back by bob proves his side. */
-	for (int turn = 0; turn < 6000; turn++) {
-		const struct timespec pause = {0, 5000000};
-
-		connections = agent_enum(&bob, PEER_CONNECTION_DIRECT);
-		if (connections.count > 0)
-			break;
-		nanosleep(&pause, NULL);
-	}
+	/* Alice's side is open before her WELCOME is at bob. */
+	connections = agent_enum_until(&bob, PEER_CONNECTION_DIRECT, 1);
 	assert_true(enum_has(&connections, opened.id));
 	assert_result(agent_close_direct(&alice, event.id), S_OK);
 	expect_disconnected(&alice, event.id);
+	/* A registration made earlier would be told the end. */
+	assert_int_equal(agent_enum_until(&bob, PEER_CONNECTION_DIRECT, 0).count, 0);
 
 	agent_register_direct(&bob);
 	assert_result(agent_unregister(&alice, alice.events), S_OK);

@@ -994,6 +994,23 @@ static inline struct enum_result agent_enum(const struct agent *agent, DWORD fla
 	return answer;
 }
 
+/* Where no event can tell: look until there are so many. */
+static inline struct enum_result agent_enum_until(
+	const struct agent *agent, DWORD flags, uint32_t count)
+{
+	struct enum_result connections;
+
+	for (int turn = 0; turn < 6000; turn++) {
+		const struct timespec pause = {0, 5000000};
+
+		connections = agent_enum(agent, flags);
+		if (connections.count == count)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return connections;
+}
+
 static inline bool enum_has(const struct enum_result *connections, ULONGLONG id)
 {
 	for (uint32_t index = 0; index < connections->count; index++)
