@@ -19,7 +19,7 @@ target_link_libraries(hub_exchange_test PRIVATE peerhub OpenSSL::Crypto)
 if(TARGET peerhub-cli)
 	add_test(NAME hub_cli_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/cli_test.sh
 		$<TARGET_FILE:peerhub-cli>)
-	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endif()
 
 # A member that does not keep to the rules, for the script beside it.
@@ -33,5 +33,5 @@ target_link_libraries(hub_relay_probe PRIVATE peerhub_flags peerhub)
 if(TARGET peerhub-cli)
 	add_test(NAME hub_relay_script COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/relay_test.sh
 		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_relay_probe>)
-	set_tests_properties(hub_relay_script PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+	set_tests_properties(hub_relay_script PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endif()

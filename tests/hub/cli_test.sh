@@ -15,7 +15,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/peerhub-cli-XXXXXX")
 pids=()
 failures=0
 LIMIT=60 # seconds that any one command may take
-LIMIT_ALL=280 # and one that runs beside the others
+LIMIT_ALL=580 # and one that runs beside the others
 
 cleanup() {
 	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done

@@ -2,11 +2,12 @@
  * relay_probe.c: a member that sends whatever it is told to, right or wrong, and says what comes
  * back. For tests/hub/relay_test.sh.
  *
- *   relay_probe HOME INVITATION IDENTITY HOST:PORT SECONDS [--stall] HEX...
+ *   relay_probe HOME INVITATION IDENTITY HOST:PORT COUNT HEX...
  *
  * Connects to IDENTITY there and sends each HEX as the payload of one relay message. Then prints, each
  * on a line: "connected", "data HEX" for each relay message, "disconnected", "failed". Ends with 0
- * when disconnected, or after SECONDS. --stall: reads no event after "connected".
+ * when disconnected or after COUNT data lines, with 1 after 50 seconds. COUNT "stall": reads no event
+ * after "connected", until it is told to end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@
 #include "hub/say.h"
 #include "peerhub/extras.h"
 
+#define SECONDS_MAX 50u
+
 static const uint8_t type[16] = RELAY_TYPE_BYTES;
 
 struct probe {
@@ -31,6 +34,7 @@ struct probe {
 	ULONGLONG connection;
 	char **messages;
 	int message_count;
+	unsigned long count; /* data lines that may still come */
 	bool stall, opened, connected, over;
 };
 
@@ -66,7 +70,7 @@ static void on_connection(struct probe *probe, const PEER_EVENT_CONNECTION_CHANG
 	probe->over = true;
 }
 
-static void on_data(const PEER_EVENT_INCOMING_DATA *incoming)
+static void on_data(struct probe *probe, const PEER_EVENT_INCOMING_DATA *incoming)
 {
 	char *hex = calloc(incoming->data.cbData + 1, 2);
 
@@ -75,6 +79,8 @@ static void on_data(const PEER_EVENT_INCOMING_DATA *incoming)
 	if (hex != NULL)
 		(void)say_line("data %s", hex);
 	free(hex);
+	if (--probe->count == 0)
+		probe->over = true;
 }
 
 static void open_once(struct probe *probe)
@@ -102,15 +108,15 @@ static void turn(struct probe *probe)
 		if (event->eventType == PEER_GROUP_EVENT_DIRECT_CONNECTION)
 			on_connection(probe, &event->connectionChangeData);
 		if (event->eventType == PEER_GROUP_EVENT_INCOMING_DATA)
-			on_data(&event->incomingData);
+			on_data(probe, &event->incomingData);
 		PeerFreeData(event);
 	}
 	open_once(probe);
 }
 
-static int run(struct probe *probe, uint64_t seconds)
+static int run(struct probe *probe)
 {
-	uint64_t end_ms = loop_now_ms() + seconds * 1000;
+	uint64_t end_ms = loop_now_ms() + SECONDS_MAX * 1000;
 	struct pollfd polls[2];
 
 	if (FAILED(PeerGroupConnectByAddress(probe->node.group, 1, &probe->address)))
@@ -121,23 +127,21 @@ static int run(struct probe *probe, uint64_t seconds)
 		if (!probe->over && loop_wait(polls, 2, loop_now_ms() + 50) < 0)
 			return 1;
 	}
-	return 0;
+	return probe->over || probe->stall ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
 	struct probe probe = {.node = {.event_fd = -1}};
 	char *text, *self;
-	int code = 1, first = 6;
+	int code = 1;
 
 	if (argc < 6)
 		return 2;
-	if (argc > first && strcmp(argv[first], "--stall") == 0) {
-		probe.stall = true;
-		first++;
-	}
-	probe.messages = argv + first;
-	probe.message_count = argc - first;
+	probe.stall = strcmp(argv[5], "stall") == 0;
+	probe.count = strtoul(argv[5], NULL, 10);
+	probe.messages = argv + 6;
+	probe.message_count = argc - 6;
 	say_begin("relay_probe", false);
 	if (loop_begin() < 0 || FAILED(PeerhubSetHome(argv[1])) ||
 		FAILED(PeerhubSetListen("[::1]:0")) || names_address(argv[4], &probe.address) < 0 ||
@@ -148,7 +152,7 @@ int main(int argc, char **argv)
 	probe.identity = names_wide(argv[3]);
 	if (text != NULL && self != NULL && probe.identity != NULL &&
 		node_join(&probe.node, self, text, argv[2]) == 0)
-		code = run(&probe, strtoull(argv[5], NULL, 10));
+		code = run(&probe);
 	node_end(&probe.node);
 	(void)PeerGroupShutdown();
 	free(probe.identity);

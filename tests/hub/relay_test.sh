@@ -31,7 +31,7 @@ id_of() { "$program" id show --quiet --home "$(home "$1")"; }
 start() {
 	local name=$1
 	shift
-	timeout -k 5 280 "$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
+	timeout -k 5 580 "$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
 	pids+=("$!")
 	for _ in $(seq 400); do
 		grep -q '^ready ' "$dir/$name.out" && return
@@ -41,7 +41,7 @@ start() {
 	exit 1
 }
 address_of() { sed -n 's/^ready \([^ ]*\) .*/\1/p' "$dir/$1.out" | head -1; }
-# send_as MEMBER IDENTITY ADDRESS SECONDS ARGUMENTS...
+# send_as MEMBER IDENTITY ADDRESS COUNT MESSAGE...: COUNT answers are waited for, or the end.
 send_as() {
 	local name=$1
 	shift
@@ -58,6 +58,7 @@ hex() { printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n'; }
 message() {
 	printf '%02x%04x%s101112131415161718191a1b1c1d1e1f0000000000000007%s' "$1" "${#2}" "$(hex "$2")" "$3"
 }
+# The bytes behind the name in such a message.
 tail_of() { printf '101112131415161718191a1b1c1d1e1f0000000000000007%s' "$1"; }
 
 must "$program" id create --home "$(home hub)" --name hub
@@ -86,47 +87,48 @@ start stranger peer --home "$(home stranger)" --invitation "$dir/stranger.inv" -
 	--listen '[::1]:0' --receive "$dir/in-stranger"
 stranger_id=$(id_of stranger)
 
+nobody=$(message 1 0.nobody "") # answered with "absent" when everything before it was handled
+
 echo "-- what is wrong ends the connection at the hub"
-send_as mallory "$hub_id" "$hub" 20 01
+send_as mallory "$hub_id" "$hub" 1000 01
 expect '^disconnected$'
 hub_said "closed the connection of $mallory_id: relay: shorter than its fixed fields" hub
-send_as mallory "$hub_id" "$hub" 20 "$(message 9 "$bob_id" 00)"
+send_as mallory "$hub_id" "$hub" 1000 "$(message 9 "$bob_id" 00)"
 expect '^disconnected$'
 hub_said 'unknown kind' hub
-send_as mallory "$hub_id" "$hub" 20 "$(message 2 "$bob_id" 00)"
+send_as mallory "$hub_id" "$hub" 1000 "$(message 2 "$bob_id" 00)"
 expect '^disconnected$'
 hub_said 'relay: only send and broadcast go to a hub' hub
-send_as mallory "$hub_id" "$hub" 20 "$(message 3 "$bob_id" 00000001)"
+send_as mallory "$hub_id" "$hub" 1000 "$(message 3 "$bob_id" 00000001)"
 expect '^disconnected$'
 
 echo "-- absent, and in another group"
-send_as mallory "$hub_id" "$hub" 2 "$(message 1 nobody.here 00)"
+send_as mallory "$hub_id" "$hub" 2 "$(message 1 nobody.here 00)" "$nobody"
 expect "^data 03$(printf %04x 11)$(hex nobody.here)$(tail_of 00000001)\$"
 grep -q disconnected "$dir/out" && fail "an absent destination ended the connection"
-send_as mallory "$hub_id" "$hub" 2 "$(message 1 "$stranger_id" 00)"
+send_as mallory "$hub_id" "$hub" 2 "$(message 1 "$stranger_id" 00)" "$nobody"
 expect "^data 03$(printf %04x ${#stranger_id})$(hex "$stranger_id")$(tail_of 00000001)\$"
 
 echo "-- the source is the hub's word"
-send_as mallory "$hub_id" "$hub" 2 "$(message 1 "$mallory_id" abcd)"
+send_as mallory "$hub_id" "$hub" 1 "$(message 1 "$mallory_id" abcd)"
 expect "^data 02$(printf %04x ${#mallory_id})$(hex "$mallory_id")$(tail_of abcd)\$"
 
 echo "-- a broadcast stays in its group"
 note=8c0e5d7b3b644f19a2c751d90e6b8407 # the inner type of a line to everybody
-send_as mallory "$hub_id" "$hub" 2 "040000${note}0000000000000000$(hex 'hi everybody')"
+send_as mallory "$hub_id" "$hub" 1 "040000${note}0000000000000000$(hex 'hi everybody')" "$nobody"
 for _ in $(seq 100); do grep -q 'hi everybody' "$dir/bob.out" && break; sleep 0.05; done
 grep -qF "line $mallory_id hi everybody" "$dir/bob.out" || fail "bob did not get the broadcast"
 grep -q 'hi everybody' "$dir/stranger.out" && fail "the broadcast left its group"
 
 echo "-- a member is not a hub"
-send_as mallory "$bob_id" "$bob" 20 "$(message 2 "$(id_of alice)" "")"
+send_as mallory "$bob_id" "$bob" 1000 "$(message 2 "$(id_of alice)" "")"
 expect '^disconnected$'
 hub_said "closed the connection of $mallory_id: relay: only a hub that was dialled may deliver" bob
-send_as mallory "$bob_id" "$bob" 20 01
+send_as mallory "$bob_id" "$bob" 1000 01
 expect '^disconnected$'
 
 echo "-- who does not read is slow, and nobody else suffers"
-head -c 40000000 /dev/zero >"$dir/zeros"
-timeout -k 5 60 "$probe" "$(home mallory)" "$dir/mallory.inv" "$hub_id" "$hub" 40 --stall \
+timeout -k 5 60 "$probe" "$(home mallory)" "$dir/mallory.inv" "$hub_id" "$hub" stall \
 	>"$dir/stalled.out" 2>&1 </dev/null &
 stalled=$!
 pids+=("$stalled")
