@@ -12,12 +12,12 @@
  *   roles                    1.3.6.1.4.1.311.44.3.3                x   16-byte GUIDs
  *   classifiers              1.3.6.1.4.1.311.44.3.5                x   SEQUENCE OF UTF8String
  *   authority key id         2.5.29.35                             x   issuer's authority, 20 bytes
- *   extended key usage       2.5.29.37                   x    x    x   44.3.4, serverAuth, clientAuth
+ *   extended key usage       2.5.29.37                   x    x    x   44.3.4, server, client
  *   friendly name            2.25.6530...7691 (ours)     o    o    o   UTF8String
  *
  * All of the 44.* ones are critical. x must be there, o may be, anything else of the table must not
- * be there, each at most once; an unknown extension must not be critical. The key that a name stands
- * for is the key in the certificate: reading checks that its hash is the name's authority.
+ * be there, each at most once; an unknown extension must not be critical. The key that a name
+ * stands for is the key in the certificate: reading checks that its hash is the name's authority.
  */
 #include "api/certificate.h"
 

@@ -103,10 +103,10 @@ HRESULT membership_delete(const char *identity, const char *group);
 /*
  * Take an invitation; identity NULL or "" = default, cloud NULL or "" = the invitation's.
  * Out (full names; may be NULL): joined_identity, joined_group. Joining again replaces the chain.
- * E_INVALIDARG (NULL, not an invitation, over 65,535 units, not well-formed), PEER_E_INVALID_PEER_NAME
- * (identity malformed or unknown), PEER_E_INVITATION_NOT_TRUSTED (altered, forged, or for somebody
- * else), PEER_E_INVALID_TIME_PERIOD (expired or not yet valid), PEER_E_UNSUPPORTED_VERSION,
- * PEER_E_NO_CLOUD, PEER_E_NO_KEY_ACCESS.
+ * E_INVALIDARG (NULL, not an invitation, over 65,535 units, not well-formed),
+ * PEER_E_INVALID_PEER_NAME (identity malformed or unknown), PEER_E_INVITATION_NOT_TRUSTED (altered,
+ * forged, or for somebody else), PEER_E_INVALID_TIME_PERIOD (expired or not yet valid),
+ * PEER_E_UNSUPPORTED_VERSION, PEER_E_NO_CLOUD, PEER_E_NO_KEY_ACCESS.
  */
 HRESULT membership_join(const char *identity, PCWSTR invitation, const char *cloud,
 	char joined_identity[PH_NAME_BYTES_MAX], char joined_group[PH_NAME_BYTES_MAX]);

@@ -2,8 +2,8 @@
  * Database: opening, transactions, statements.
  *
  * Why a refused file stays untouched: until it is accepted the connection only reads, and it must
- * not fold a write-ahead log into the file when it is closed again (NO_CKPT_ON_CLOSE). The switch to
- * a write-ahead log and the schema come only for a file that is empty.
+ * not fold a write-ahead log into the file when it is closed again (NO_CKPT_ON_CLOSE). The switch
+ * to a write-ahead log and the schema come only for a file that is empty.
  */
 #include "api/database.h"
 

@@ -30,7 +30,7 @@ HRESULT database_open(struct database *database, const char *path, const char *s
 	bool may_create);
 void database_close(struct database *database); /* checkpoints; closed already: nothing */
 
-/* One transaction. `write` takes the write lock at once, so that it never fails later for a lock. */
+/* One transaction. `write` takes the write lock at once, so that no later step waits for it. */
 HRESULT database_begin(struct database *database, bool write);
 HRESULT database_commit(struct database *database); /* a failure has rolled back */
 void database_rollback(struct database *database);

@@ -14,8 +14,9 @@
 int64_t identity_now_s(void);
 
 /*
- * An identity made or read but not stored yet: its name is known, so whatever else a caller needs can
- * be had before the store changes. Zeroed by the caller; identity_draft_free on success and failure.
+ * An identity made or read but not stored yet: its name is known, so whatever else a caller needs
+ * can be had before the store changes. Zeroed by the caller; identity_draft_free on success and
+ * failure.
  */
 struct identity_draft {
 	struct store_identity identity;

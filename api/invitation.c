@@ -1,6 +1,6 @@
 /*
- * Invitations as text. Reading goes from cheap to dear: XML, base64, PKCS #7, the chain's rules, the
- * issuer's signature over the whole, the group's signature over its properties.
+ * Invitations as text. Reading goes from cheap to dear: XML, base64, PKCS #7, the chain's rules,
+ * the issuer's signature over the whole, the group's signature over its properties.
  */
 #include "api/invitation.h"
 

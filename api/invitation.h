@@ -3,9 +3,9 @@
  *
  *   CLOUDNAME, SCOPE, CLOUDFLAGS   as documented
  *   GMC          PKCS #7 with the invitee's chain, root first
- *   PROPERTIES   the group's properties, signed by the group's key (api/properties.h); may be absent
+ *   PROPERTIES   the group's properties, signed by the group's key (api/properties.h), if known
  *   ADDRESSES    "host:port" separated by spaces, where to try; may be absent
- *   SIGNATURE    over all of the above and VERSION, by the key that issued the invitee's certificate
+ *   SIGNATURE    over all of the above and VERSION, by the issuer of the invitee's certificate
  *
  * The last three are ours. Nobody but the issuer can change, drop or add anything. Any thread.
  */

@@ -92,8 +92,8 @@ static int write_all(int fd, const uint8_t *data, size_t bytes)
 }
 
 /*
- * After a crash at any line the file is absent, an aside (.tmp, swept), or whole: the data is synced
- * before the name exists, and the name is synced before we return.
+ * After a crash at any line the file is absent, an aside (.tmp, swept), or whole: the data is
+ * synced before the name exists, and the name is synced before we return.
  */
 static int write_whole(
 	int directory, const char *aside, const char *name, const uint8_t *key, size_t key_bytes)

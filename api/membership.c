@@ -1,6 +1,7 @@
 /*
  * Memberships: groups made, joined, loaded and left (credentials are issued in api/issue.c). All of
- * it is "read the store, compute, write the store"; the store's lock is never held while a key works.
+ * it is "read the store, compute, write the store"; the store's lock is never held while a key
+ * works.
  */
 #include "api/credential.h"
 

@@ -138,7 +138,8 @@ int properties_pack(
 
 struct cursor {
 	const uint8_t *at, *end;
-	bool failed; /* ran out, or a text that does not fit; everything after it reads as nothing */
+	/* ran out, or a text that does not fit; everything after it reads as nothing */
+	bool failed;
 };
 
 static uint64_t take_number(struct cursor *cursor, uint32_t bytes)

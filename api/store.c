@@ -8,8 +8,8 @@
  *   deleting  the row goes with the commit, then the file is removed. In between the file is an
  *             orphan.
  *   orphans   are removed at the next opening, under the write lock, which every adder holds from
- *             before its file exists until its row is committed: no file of an adder at work is ever
- *             seen. File names are random and never used again.
+ *             before its file exists until its row is committed: no file of an adder at work is
+ *             ever seen. File names are random and never used again.
  *   A commit whose own result is an error leaves the file alone: if the row did reach the disk, the
  *   key is there; if not, the file is an orphan.
  * Why a fork is safe: SQLite's file locks do not survive it, so the connection is closed before

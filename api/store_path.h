@@ -1,6 +1,6 @@
 /*
- * Store path: which directory the store is in, and the files of it that are not the database. Everything
- * is done by path from the directory's absolute name. Any thread; no state of its own.
+ * Store path: which directory the store is in, and the files of it that are not the database.
+ * Everything is done by path from the directory's absolute name. Any thread; no state of its own.
  */
 #ifndef PEERHUB_API_STORE_PATH_H
 #define PEERHUB_API_STORE_PATH_H

@@ -24,8 +24,8 @@
 
 /*
  * A set-associative table of digests of (certificate, issuer's key). The digest picks the set, the
- * rest of it must match; a full set forgets its oldest. Only good signatures get in, so the worst an
- * outsider can do is nothing, and the worst a member can do is to make us verify again.
+ * rest of it must match; a full set forgets its oldest. Only good signatures get in, so the worst
+ * an outsider can do is nothing, and the worst a member can do is to make us verify again.
  */
 #define CACHE_SETS 256u
 #define CACHE_WAYS 8u /* 256 * 8 * 32 bytes: 64 KiB, thousands of peers of a few issuers */
@@ -331,7 +331,7 @@ static enum trust_status verify(struct judgement *judgement, struct trust_result
 		snprintf(judgement->refusal, REFUSAL_BYTES, "no memory to judge the chain");
 		return TRUST_NO_MEMORY;
 	}
-	/* Another layer's error queue must look the same after us: TLS reads it after a handshake. */
+	/* The error queue must look the same after us: TLS reads it after a handshake. */
 	ERR_set_mark();
 	status = judge(judgement);
 	ERR_pop_to_mark();

@@ -39,7 +39,8 @@ const char *xml_child_text(const struct xml_document *document, const char *name
 struct xml_writer {
 	char *text; /* malloc'd, with NUL; free() it */
 	size_t bytes, capacity;
-	int status; /* 0, or the first failure: -ENOMEM, -EINVAL (a character that XML cannot hold) */
+	/* 0, or the first failure: -ENOMEM, -EINVAL (a character that XML cannot hold) */
+	int status;
 };
 void xml_open(struct xml_writer *writer, const char *name, const char *version); /* NULL: none */
 void xml_close(struct xml_writer *writer, const char *name);

@@ -1,4 +1,4 @@
-/* Certificates: what is made can be read, says what was asked for, and nothing bent gets through. */
+/* Certificates: what is made can be read and says what was asked for; nothing bent gets through. */
 #include "api/certificate.h"
 #include "api/der.h"
 #include "api/pkcs7.h"

@@ -306,7 +306,7 @@ static void null_certificate(void **state)
 
 /* ---- names and keys ----------------------------------------------------------------------- */
 
-/* The attack of design.md section 5: an inviting member certifies its own key under another's name. */
+/* An inviting member certifies its own key under the name of somebody else. */
 static void own_key_under_anothers_name(void **state)
 {
 	struct world *world = *state;

@@ -1,7 +1,7 @@
 /*
  * No memory: every allocation of ours in every identity, group and invitation call fails once, by
- * count. Each call then answers E_OUTOFMEMORY or succeeds, hands out nothing when it fails, leaves the
- * store whole, and works again afterwards. Leaks are the sanitizer's to find.
+ * count. Each call then answers E_OUTOFMEMORY or succeeds, hands out nothing when it fails, leaves
+ * the store whole, and works again afterwards. Leaks are the sanitizer's to find.
  */
 #include "api/credential.h"
 #include "api/identity.h"
@@ -10,7 +10,7 @@
 #include "failing.h"
 #include "store_home.h"
 
-/* The call under test is over. Was the count never reached? Then all its allocations have failed. */
+/* The call under test is over. Was the count not reached? Then all its allocations have failed. */
 static bool is_exhausted;
 
 static void failing_end(void)

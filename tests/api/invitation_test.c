@@ -642,7 +642,7 @@ static void join_codes(void **state)
 	free(much);
 }
 
-/* Properties belong to the creator: a joiner cannot change them, and older ones do not come back. */
+/* Properties are the creator's: a joiner cannot change them, and older ones do not come back. */
 static void properties_travel(void **state)
 {
 	struct people people;

@@ -157,8 +157,8 @@ static void base64_vectors(void **state)
 		{"foobar", "Zm9vYmFy"}};
 	static const char *const bad[] = {"Z", "Zg", "Zg=", "Zg===", "=",
 		"====", "Z===", "Zh==", "Zm9=", "Zg==Zg==", "Zg=a", "Zm9v!", "Zm-v", "Zm9v=",
-		"\xc3\xa9"
-		"AAA"};
+		("\xc3\xa9"
+		 "AAA")};
 	uint8_t *data;
 	size_t bytes;
 

@@ -1,6 +1,6 @@
 /*
- * Fuzzing what a peer or an invitation brings as certificates: one certificate, a PKCS #7 chain, the
- * judgement of both, the properties of a group, server names.
+ * Fuzzing what a peer or an invitation brings as certificates: one certificate, a PKCS #7 chain,
+ * the judgement of both, the properties of a group, server names.
  */
 #include "api/pkcs7.h"
 #include "api/properties.h"
