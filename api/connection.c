@@ -208,6 +208,10 @@ static void member_attach(struct connection *connection, const struct ph_open_in
 	peer_credential_put(member->credential);
 	member->credential = connection->credential;
 	member->node_id = info->node_id;
+	if (connection->kind == PH_KIND_NEIGHBOR) {
+		member->neighbor_count++;
+		member->neighbor_node_id = info->node_id;
+	}
 	if (info->address_count > 0) {
 		member->address_count = info->address_count < PH_ADDRESSES_MAX ? info->address_count
 									       : PH_ADDRESSES_MAX;
@@ -226,6 +230,10 @@ static void member_detach(struct connection *connection)
 	struct member *member = connection->member;
 
 	assert(member->open_count > 0);
+	if (connection->kind == PH_KIND_NEIGHBOR) {
+		assert(member->neighbor_count > 0);
+		member->neighbor_count--;
+	}
 	if (--member->open_count > 0)
 		return;
 	events_member(connection, PEER_MEMBER_DISCONNECTED);
@@ -557,14 +565,12 @@ static uint64_t peer_time_now(void)
 }
 
 /* A neighbor that is the same node as one we have: the second link would carry nothing new. */
-static bool has_neighbor(const struct node *node, const struct connection *connection)
+static bool has_neighbor(struct node *node, const struct connection *connection)
 {
-	for (const struct connection *at = node->connections; at != NULL; at = at->next)
-		if (at->state == CONNECTION_OPEN && at->kind == PH_KIND_NEIGHBOR &&
-			at->node_id == connection->node_id &&
-			strcmp(at->credential->identity, connection->credential->identity) == 0)
-			return true;
-	return false;
+	const struct member *member = node_member_find(node, connection->credential->identity);
+
+	return member != NULL && member->neighbor_count > 0 &&
+		member->neighbor_node_id == connection->node_id;
 }
 
 /* The node's lock is held exclusively. */

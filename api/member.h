@@ -40,6 +40,8 @@ struct member {
 	atomic_uint unread; /* events about it that wait in some queue */
 	struct member *next; /* bucket of the node */
 	uint32_t open_count; /* connections open now */
+	uint32_t neighbor_count; /* neighbor connections among them */
+	uint64_t neighbor_node_id; /* of the newest of those */
 	uint64_t node_id; /* as its newest connection said */
 	uint32_t address_count; /* where it listens, by its own words */
 	ph_address addresses[PH_ADDRESSES_MAX];

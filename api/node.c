@@ -460,6 +460,15 @@ struct member *node_member(struct node *node, struct member *fresh)
 	return fresh;
 }
 
+struct member *node_member_find(struct node *node, const char *identity)
+{
+	struct member *member = *member_bucket(node, identity);
+
+	while (member != NULL && strcmp(member->identity, identity) != 0)
+		member = member->next;
+	return member;
+}
+
 void node_member_leave(struct node *node, struct member *member)
 {
 	struct member **at = member_bucket(node, member->identity);

@@ -26,7 +26,7 @@
 #include "api/registration.h"
 #include "api/runtime.h"
 
-#define NODE_MEMBER_BUCKETS 256u
+#define NODE_MEMBER_BUCKETS 1024u /* short chains up to some ten thousand peers; 8 KiB */
 /* Addresses of one PeerGroupConnectByAddress, each a dial of its own. */
 #define NODE_DIALS_MAX 1024u
 
@@ -113,6 +113,8 @@ void node_on_neighbor(struct node *node, const ph_address *dialled);
 void node_on_dial_end(struct node *node, bool has_succeeded);
 /* The member with this name: the one there is, else `fresh` itself, which the node then keeps. */
 struct member *node_member(struct node *node, struct member *fresh);
+/* NULL: not known. */
+struct member *node_member_find(struct node *node, const char *identity);
 /* A member has no open connection any more: it leaves the table, now or once its events are read. */
 void node_member_leave(struct node *node, struct member *member);
 
