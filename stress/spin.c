@@ -8,6 +8,7 @@
 #include "watch.h"
 #include "world.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -58,6 +59,7 @@ struct spin {
 	struct watch *watch;
 	struct report report;
 	struct random random;
+	uint32_t descriptors; /* open ones before the world was made */
 };
 
 /* ---- options --------------------------------------------------------------------------- */
@@ -276,6 +278,61 @@ static void spin_drain(struct spin *spin)
 	}
 }
 
+/* The hubs' own counters, when nothing of the run is left: slots are free a moment after the last
+ * event, which the watchdog bounds. What they count and what the callbacks saw must be the same. */
+static void stats_judge(struct spin *spin)
+{
+	struct audit *audit = spin->world->audit;
+	struct ph_stats *stats = &spin->report.stats;
+	struct audit_counts counts;
+
+	do {
+		sleep_ms(SPIN_TICK_MS);
+		world_stats(spin->world, stats);
+	} while (stats->live > 0);
+	audit_counts(audit, &counts);
+	if (stats->open != 0 || stats->handshakes != 0)
+		audit_violation(audit, 0, "no slot is in use, but %llu are open, %llu in handshake",
+			(unsigned long long)stats->open, (unsigned long long)stats->handshakes);
+	if (stats->opened != counts.opened || stats->closed != counts.opened)
+		audit_violation(audit, 0,
+			"on_open came %llu times, the hubs opened %llu, closed %llu",
+			(unsigned long long)counts.opened, (unsigned long long)stats->opened,
+			(unsigned long long)stats->closed);
+	if (stats->closed + stats->failed != counts.finals)
+		audit_violation(audit, 0, "on_closed came %llu times, the hubs count %llu and %llu",
+			(unsigned long long)counts.finals, (unsigned long long)stats->closed,
+			(unsigned long long)stats->failed);
+	if (stats->dialled != counts.dialled)
+		audit_violation(audit, 0, "ph_open worked %llu times, the hubs dialled %llu",
+			(unsigned long long)counts.dialled, (unsigned long long)stats->dialled);
+}
+
+/* How many descriptors this process has open. */
+static uint32_t descriptors_count(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	uint32_t count = 0;
+
+	if (directory == NULL)
+		return 0;
+	while (readdir(directory) != NULL)
+		count++;
+	closedir(directory);
+	return count;
+}
+
+/* A stopped hub leaves one descriptor a shard: its wake-up, which lives as long as the process. */
+static void descriptors_judge(struct spin *spin)
+{
+	uint32_t kept = spin->world_options.hub_count * spin->world_options.shard_count;
+	uint32_t count = descriptors_count();
+
+	if (count > spin->descriptors + kept)
+		audit_violation(spin->world->audit, 0, "%u descriptors are open, %u were before",
+			count, spin->descriptors);
+}
+
 /* Half of all runs drain first; the others stop the hubs in full flight. */
 static void spin_end(struct spin *spin)
 {
@@ -289,6 +346,7 @@ static void spin_end(struct spin *spin)
 	if (drains) {
 		watch_phase(spin->watch, "closing what is left", SPIN_DRAIN_MS + patience_ms);
 		spin_drain(spin);
+		stats_judge(spin);
 	}
 	world_stats(spin->world, &spin->report.stats);
 	watch_phase(spin->watch, "stopping the hubs", SPIN_DRAIN_MS + patience_ms);
@@ -296,6 +354,7 @@ static void spin_end(struct spin *spin)
 	if (status < 0)
 		audit_violation(spin->world->audit, 0, "ph_hub_stop answered %d", status);
 	audit_finish(spin->world->audit);
+	descriptors_judge(spin);
 	watch_stop(spin->watch);
 }
 
@@ -334,6 +393,7 @@ static int spin_start(struct spin *spin)
 	char why[PH_WHY_BYTES];
 	int status;
 
+	spin->descriptors = descriptors_count();
 	status = world_create(&spin->world_options, &spin->world, why);
 	if (status < 0) {
 		fprintf(stderr, "peerhub-stress: cannot start: %s\n", why);
