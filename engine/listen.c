@@ -16,6 +16,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -70,7 +71,7 @@ static void socket_options(int fd, const struct ph_options *options)
 }
 
 /* Hold the port's name. A descriptor, or -EADDRINUSE. */
-static int port_lock(uint16_t port)
+static int port_lock_new(uint16_t port)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	int length, status;
@@ -87,6 +88,22 @@ static int port_lock(uint16_t port)
 		return status;
 	}
 	return fd;
+}
+
+/* One hub may listen on several addresses of one port: they hold the same lock. */
+static int port_lock(struct ph_hub *hub, uint16_t port)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&hub->lock);
+	for (uint32_t i = 0; i < LISTENERS_MAX && fd < 0; i++) {
+		const struct hub_listener *other = &hub->listeners[i];
+
+		if (other->used && other->lock_fd >= 0 && other->bound.sin6_port == port)
+			fd = fcntl(other->lock_fd, F_DUPFD_CLOEXEC, 0);
+	}
+	pthread_mutex_unlock(&hub->lock);
+	return fd >= 0 ? fd : port_lock_new(port);
 }
 
 /* ---- a place in the table ---------------------------------------------------------------- */
@@ -262,7 +279,7 @@ int ph_listen(struct ph_hub *hub, const struct ph_listen_options *options, ph_ad
 {
 	int fds[PH_SHARDS_MAX];
 	ph_address address;
-	int number, probe, status;
+	int number, probe, lock_fd, status;
 
 	if (hub == NULL || options == NULL || !options_are_valid(options) ||
 		options->address.sin6_family != AF_INET6)
@@ -289,7 +306,6 @@ int ph_listen(struct ph_hub *hub, const struct ph_listen_options *options, ph_ad
 	status = sockets_listen(hub, fds);
 	if (status < 0)
 		goto undo_sockets;
-	hub->listeners[number].bound = address;
 	if (bound != NULL)
 		*bound = address;
 	listener_begin(hub, number, options, fds);
@@ -324,7 +340,7 @@ int ph_listen_fd(
 		return number;
 	/* One socket for all shards: the kernel wakes one of the accepts that wait on it. */
 	for (uint32_t i = 0; i < hub->shard_count; i++) {
-		fds[i] = dup(fd);
+		fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		if (fds[i] < 0) {
 			status = -errno;
 			while (i-- > 0)

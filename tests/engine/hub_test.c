@@ -650,8 +650,11 @@ static void hub_error_codes(void **state)
 	assert_int_equal(ph_listen_end(seen.hub, listener), 0);
 	assert_int_equal(ph_listen_end(seen.hub, listener), -ENOENT);
 	assert_int_equal(ph_listen_end(seen.hub, 9999), -ENOENT);
-	/* Free again at once. */
+	/* Free again at once; and another address of the same port is no conflict. */
 	listen.address = bound;
+	assert_true(ph_listen(seen.hub, &listen, NULL) >= 0);
+	assert_int_equal(ph_address_parse("127.0.0.1:0", &listen.address), 0);
+	listen.address.sin6_port = bound.sin6_port;
 	assert_true(ph_listen(seen.hub, &listen, NULL) >= 0);
 	id = dial(&seen, bound, PH_FRAMING_MESSAGE);
 	seen_wait(&seen, &seen.opened, 2);
