@@ -78,7 +78,33 @@ HRESULT connection_snapshot(
 void *connection_item_fill(struct block *block, const void *item); /* a PEER_CONNECTION_INFO */
 void connection_item_fini(void *item);
 
+/* ---- for the callbacks (callback.c) ------------------------------------------------------- */
+
 /* What the hub is started with. */
 extern const struct ph_callbacks connection_callbacks;
+
+/* NEW; NULL: no memory. */
+struct connection *connection_create(struct node *node, uint32_t references);
+void connection_put(struct connection *connection);
+/* Write the client's variable, once, before anything about this id can be seen; and keep the table
+ * right. After the end it is never listed. */
+void connection_publish(struct connection *connection, bool has_ended);
+/* NEW -> OPENING: room for its events in every registration there is; the node's lock is held
+ * exclusively. false: no memory. */
+bool connection_enter(struct connection *connection);
+/* any -> ENDED; the node's lock is held exclusively. */
+void connection_leave(struct connection *connection);
+
+/* What the chain of a peer that we dial proved, from on_verify to on_open or on_closed. It waits here
+ * because on_verify may run before the thread that dials knows the id. */
+struct proof {
+	struct proof *next;
+	uint64_t id;
+	struct peer_credential *credential;
+	struct member *member; /* fresh: used when the node does not know this peer yet */
+};
+void proof_put(struct proof *proof);
+/* Move what was proved of this id to its record; nothing when on_verify was never reached. */
+void proof_take(struct connection *connection);
 
 #endif
