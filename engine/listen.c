@@ -168,9 +168,9 @@ static void listener_on_end(struct shard *shard, struct command *command)
 static void listener_begin(
 	struct ph_hub *hub, int number, const struct ph_listen_options *options, const int *fds)
 {
+	/* Under the lock, so that nobody's end gets into a mailbox before its beginning. */
 	pthread_mutex_lock(&hub->lock);
 	hub->listeners[number].ending = false;
-	pthread_mutex_unlock(&hub->lock);
 	for (uint32_t i = 0; i < hub->shard_count; i++) {
 		struct listener *listener = &hub->shards[i]->listeners[number];
 
@@ -181,6 +181,7 @@ static void listener_begin(
 		listener->fd = fds[i];
 		shard_post(hub->shards[i]->home, &listener->begin);
 	}
+	pthread_mutex_unlock(&hub->lock);
 }
 
 void hub_listener_gone(struct ph_hub *hub, uint32_t number)
@@ -256,7 +257,9 @@ static int sockets_claim(struct ph_hub *hub, ph_address *address, int *fds, int 
 		status = sockets_open(hub, address, fds);
 		if (status < 0)
 			return status;
-		*lock_fd = port_lock(address->sin6_port);
+		/* A port of any kind must be nobody's, our own listeners' neither. */
+		*lock_fd = any ? port_lock_new(address->sin6_port)
+			       : port_lock(hub, address->sin6_port);
 		if (*lock_fd >= 0)
 			return 0;
 		status = *lock_fd;
@@ -300,9 +303,13 @@ int ph_listen(struct ph_hub *hub, const struct ph_listen_options *options, ph_ad
 		}
 		close(probe);
 	}
-	status = sockets_claim(hub, &address, fds, &hub->listeners[number].lock_fd);
+	status = sockets_claim(hub, &address, fds, &lock_fd);
 	if (status < 0)
 		goto undo_reserve;
+	pthread_mutex_lock(&hub->lock);
+	hub->listeners[number].lock_fd = lock_fd;
+	hub->listeners[number].bound = address;
+	pthread_mutex_unlock(&hub->lock);
 	status = sockets_listen(hub, fds);
 	if (status < 0)
 		goto undo_sockets;
