@@ -27,6 +27,12 @@ static struct hand *hand_of(struct world *world)
 	return hand;
 }
 
+/* Chance decides, but not while the world is being filled. */
+static bool happens(struct world *world, struct hand *hand, uint32_t permille)
+{
+	return !atomic_load(&world->is_calm) && random_permille(&hand->random, permille);
+}
+
 static uint64_t serial_of(const void *user)
 {
 	return (uint64_t)(uintptr_t)user;
@@ -37,6 +43,8 @@ static void act(struct world *world, struct hand *hand, uint64_t serial)
 {
 	uint32_t dice = random_below(&hand->random, 1000);
 
+	if (atomic_load(&world->is_calm))
+		return;
 	if (dice < PERMILLE_CLOSE)
 		action_close(world, hand, serial, action_how(hand));
 	else if (dice < PERMILLE_CLOSE + 5)
@@ -87,7 +95,7 @@ static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer
 		audit_violation(world->audit, 0, "on_hello with the server name \"%s\"", sni);
 		return -EINVAL;
 	}
-	if (random_permille(&hand_of(world)->random, PERMILLE_REFUSE))
+	if (happens(world, hand_of(world), PERMILLE_REFUSE))
 		return -EACCES;
 	answer->credentials = ph_credentials_get(certs_credentials(world->certs));
 	snprintf(answer->group, sizeof(answer->group), "g%u", group);
@@ -115,7 +123,7 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 		audit_violation(world->audit, 0, "a chain that nobody made, %u long", chain->count);
 		return -EACCES;
 	}
-	if (random_permille(&hand->random, PERMILLE_REFUSE)) {
+	if (happens(world, hand, PERMILLE_REFUSE)) {
 		snprintf(verdict->refusal, sizeof(verdict->refusal), "by chance");
 		return -EACCES;
 	}
@@ -146,7 +154,7 @@ static enum ph_refuse spin_on_connect(void *hub_user, uint64_t id, uint64_t tag,
 	(void)tag;
 	audit_on_connect(world->audit, serial_of(user), id, info->node_id);
 	answer->node_id = serial_of(user);
-	if (random_permille(&hand->random, PERMILLE_REFUSE))
+	if (happens(world, hand, PERMILLE_REFUSE))
 		return PH_REFUSE_BUSY;
 	act(world, hand, serial_of(user));
 	return PH_ACCEPT;
@@ -163,7 +171,7 @@ static void spin_on_open(void *hub_user, uint64_t id, void *user, const struct p
 		atomic_store(
 			&world->accepted[random_below(&hand->random, world->options.connections)],
 			serial);
-	if (random_permille(&hand->random, PERMILLE_ANSWER))
+	if (happens(world, hand, PERMILLE_ANSWER))
 		action_send(world, hand, serial, ANSWER_BYTES_MAX);
 	act(world, hand, serial);
 }
@@ -176,10 +184,10 @@ static int spin_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *
 	uint64_t serial = serial_of(user);
 
 	/* Not taken: the same message must come again, so the audit does not hear of it yet. */
-	if (random_permille(&hand->random, PERMILLE_AGAIN))
+	if (happens(world, hand, PERMILLE_AGAIN))
 		return -EAGAIN;
 	audit_on_data(world->audit, serial, id, type, data, bytes);
-	if (random_permille(&hand->random, PERMILLE_ANSWER))
+	if (happens(world, hand, PERMILLE_ANSWER))
 		action_send(world, hand, serial, ANSWER_BYTES_MAX);
 	act(world, hand, serial);
 	return 0;
@@ -201,9 +209,9 @@ static void spin_on_closed(
 	uint64_t serial = serial_of(user);
 
 	audit_on_closed(world->audit, serial, id, receipt);
-	if (random_permille(&hand->random, 200))
+	if (happens(world, hand, 200))
 		action_close(world, hand, serial, action_how(hand));
-	if (random_permille(&hand->random, 100))
+	if (happens(world, hand, 100))
 		action_send(world, hand, serial, MESSAGE_HEAD_BYTES);
 	act(world, hand, serial);
 }

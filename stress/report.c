@@ -76,6 +76,8 @@ void report_table(const struct report *report, FILE *out)
 		(unsigned long long)(counts.failed + counts.anonymous));
 	fprintf(out, "  %-34s %12llu of %llu\n", "final events seen of expected",
 		(unsigned long long)counts.finals, (unsigned long long)expected);
+	fprintf(out, "  %-34s %12llu\n", "alive at once, at most",
+		(unsigned long long)report->peak_live);
 	fprintf(out, "  %-34s %12llu (%.0f/s)\n", "messages sent",
 		(unsigned long long)counts.messages_sent,
 		(double)counts.messages_sent / report->seconds);
@@ -136,8 +138,10 @@ static void json_write(const struct report *report, FILE *out)
 	struct audit_counts counts;
 
 	audit_counts(report->audit, &counts);
-	fprintf(out, "{\n  \"seed\": %llu,\n  \"seconds\": %.3f,\n  \"command\": ",
-		(unsigned long long)report->seed, report->seconds);
+	fprintf(out,
+		"{\n  \"seed\": %llu,\n  \"seconds\": %.3f,\n  \"peak_live\": %llu,\n  \"command\": ",
+		(unsigned long long)report->seed, report->seconds,
+		(unsigned long long)report->peak_live);
 	json_text(out, report->command);
 	fprintf(out, ",\n  \"close_latency\": {");
 	json_latency(report, out);

@@ -11,6 +11,7 @@
 struct report {
 	uint64_t seed;
 	double seconds; /* of the random part */
+	uint64_t peak_live; /* connection ends alive at once, as seen at ticks */
 	const char *command; /* how to repeat it */
 	struct audit *audit;
 	struct ph_stats stats; /* the hubs' own counters before they stopped */

@@ -2,6 +2,7 @@
  * `peerhub-stress spin`: makes a world, lets actors loose on it for some seconds, brings it down and
  * says what the audit found. The main thread also ends groups and settles the audit while it waits.
  */
+#include "action.h"
 #include "actor.h"
 #include "command.h"
 #include "report.h"
@@ -21,6 +22,7 @@
 
 #define SPIN_TICK_MS 50u
 #define SPIN_GROUP_END_ONE_OF 16u /* ticks between two ends of groups, on average */
+#define SPIN_FILL_STEP 64u /* seats tried in a millisecond while filling */
 #define SPIN_DRAIN_MS 30000u
 #define SPIN_THREADS_MAX 64u
 #define SPIN_CONNECTIONS_MAX 500000u
@@ -36,6 +38,7 @@ static const char usage_text[] =
 	"  --seconds T         length of the random part\n"
 	"  --seed S            repeat the choices of an earlier run (default: a new one, printed)\n"
 	"  --hubs 1|2          hubs in this process (default 1); they dial each other and themselves\n"
+	"  --fill              open all N first, then begin: 2N ends are alive in this process\n"
 	"  --shards N          shards of each hub (default 2)\n"
 	"  --slots N           connection slots of a shard (default: enough; few ones run out)\n"
 	"  --tls none|mutual   default mutual, with certificates made in memory\n"
@@ -52,6 +55,7 @@ struct spin {
 	uint64_t threads;
 	uint64_t seconds;
 	uint64_t patience_s;
+	bool is_filling;
 	const char *json_path;
 	char command[512];
 	struct world *world;
@@ -70,6 +74,7 @@ enum {
 	OPT_SECONDS,
 	OPT_SEED,
 	OPT_HUBS,
+	OPT_FILL,
 	OPT_SHARDS,
 	OPT_SLOTS,
 	OPT_TLS,
@@ -85,6 +90,7 @@ static const struct option long_options[] = {
 	{"seconds", required_argument, NULL, OPT_SECONDS},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"hubs", required_argument, NULL, OPT_HUBS},
+	{"fill", no_argument, NULL, OPT_FILL},
 	{"shards", required_argument, NULL, OPT_SHARDS},
 	{"slots", required_argument, NULL, OPT_SLOTS},
 	{"tls", required_argument, NULL, OPT_TLS},
@@ -137,6 +143,9 @@ static int option_take(struct spin *spin, int opt, const char *text)
 			: 0;
 	case OPT_HUBS:
 		return option_u32(text, WORLD_HUBS_MAX, "--hubs takes 1 or 2", &world->hub_count);
+	case OPT_FILL:
+		spin->is_filling = true;
+		return 0;
 	case OPT_SHARDS:
 		return option_u32(
 			text, PH_SHARDS_MAX, "--shards takes 1 to 64", &world->shard_count);
@@ -222,7 +231,7 @@ static int options_parse(struct spin *spin, int argc, char **argv)
 	}
 	if (options_check(spin) < 0)
 		return EXIT_USAGE;
-	spin->world_options.lanes = (uint32_t)spin->threads +
+	spin->world_options.lanes = 1 + (uint32_t)spin->threads +
 		spin->world_options.hub_count * spin->world_options.shard_count;
 	command_write(spin, argc, argv);
 	return -1;
@@ -243,6 +252,37 @@ static enum ph_how random_how(struct spin *spin)
 	return random_permille(&spin->random, 500) ? PH_ABORT : PH_GRACEFUL;
 }
 
+static void peak_note(struct spin *spin)
+{
+	uint64_t live = audit_live(spin->world->audit);
+
+	if (live > spin->report.peak_live)
+		spin->report.peak_live = live;
+}
+
+/* Open seat after seat, gently, until both ends of all are open. The watchdog bounds it. */
+static void spin_fill(struct spin *spin)
+{
+	struct world *world = spin->world;
+	struct hand *hand = world_hand_claim(world);
+	uint64_t wanted = (world->options.is_remote ? 1ull : 2ull) * world->options.connections;
+	struct audit_counts counts;
+
+	atomic_store(&world->is_calm, true);
+	do {
+		audit_counts(world->audit, &counts);
+		/* Few enough under way to stay below the bound of handshakes in progress. */
+		for (uint32_t i = 0; i < SPIN_FILL_STEP && counts.dialled < counts.opened + 1024;
+			i++)
+			action_open(world, hand);
+		sleep_ms(1);
+		peak_note(spin);
+		atomic_fetch_add(&world->beats, 1);
+		report_progress(&spin->report, 0);
+	} while (counts.opened < wanted);
+	atomic_store(&world->is_calm, false);
+}
+
 static void spin_run(struct spin *spin)
 {
 	uint64_t begin_ns = now_ns();
@@ -251,6 +291,7 @@ static void spin_run(struct spin *spin)
 	while (elapsed_ns < spin->seconds * 1000000000u) {
 		sleep_ms(SPIN_TICK_MS);
 		audit_tick(spin->world->audit);
+		peak_note(spin);
 		if (random_below(&spin->random, SPIN_GROUP_END_ONE_OF) == 0)
 			world_group_end(spin->world, random_below(&spin->random, WORLD_GROUPS),
 				random_how(spin));
@@ -401,6 +442,8 @@ static int spin_start(struct spin *spin)
 	}
 	spin->report.audit = spin->world->audit;
 	status = watch_start(spin->world, (uint32_t)spin->patience_s * 1000u, &spin->watch);
+	if (status == 0 && spin->is_filling)
+		spin_fill(spin);
 	if (status == 0)
 		status = actors_start(spin->world, (uint32_t)spin->threads, &spin->actors);
 	if (status < 0)

@@ -59,6 +59,7 @@ struct world {
 	_Atomic uint64_t beats; /* operations done: the watchdog looks at it */
 	struct hand *hands; /* [lanes]; each belongs to the thread that claimed it */
 	_Atomic uint32_t hands_claimed;
+	_Atomic bool is_calm; /* callbacks refuse and close nothing: the world is being filled */
 	_Atomic bool is_ending; /* no new connections */
 };
 
