@@ -373,6 +373,11 @@ static bool subnet_has(const ph_address *subnet, uint32_t bits, const ph_address
 	return bits % 8 == 0 || ((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8)) == 0;
 }
 
+static uint64_t ms_between(uint64_t from_ns, uint64_t to_ns)
+{
+	return to_ns > from_ns ? (to_ns - from_ns) / 1000000u : 0;
+}
+
 static bool filter_has(
 	const struct ph_filter *filter, const struct ph_connection *connection, uint64_t now_ns)
 {
@@ -387,11 +392,8 @@ static bool filter_has(
 	if (filter->has_subnet &&
 		!subnet_has(&filter->subnet, filter->subnet_bits, &connection->peer_address))
 		return false;
-	if (filter->age_ms_min > 0 &&
-		now_ns < connection->time_open_ns + filter->age_ms_min * 1000000u)
-		return false;
-	return filter->idle_ms_min == 0 ||
-		now_ns >= connection->time_active_ns + filter->idle_ms_min * 1000000u;
+	return ms_between(connection->time_open_ns, now_ns) >= filter->age_ms_min &&
+		ms_between(connection->time_active_ns, now_ns) >= filter->idle_ms_min;
 }
 
 uint64_t ph_connections(struct ph_hub *hub, const struct ph_filter *filter,
@@ -479,7 +481,9 @@ void spread_job_run(struct shard *shard, struct spread_job *job)
 			job->ids[job->at].id, job->ids[job->at].tag, job->how, job->reason, NULL);
 	if (job->at < job->count) {
 		timer_arm(&shard->timers, &job->timer,
-			job->begin_ns + (job->at + 1) * job->spread_ns / job->count);
+			job->begin_ns +
+				(uint64_t)((double)(job->at + 1) * (double)job->spread_ns /
+					(double)job->count));
 		return;
 	}
 	spread_job_end(shard, job);

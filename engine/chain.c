@@ -100,6 +100,15 @@ void chain_clear(struct chain *chain)
 	assert(chain->bytes == 0);
 }
 
+size_t chain_weight(const struct chain *chain)
+{
+	size_t weight = 0;
+
+	for (const struct chunk *chunk = chain->head; chunk != NULL; chunk = chunk->next)
+		weight += chunk->weight;
+	return weight;
+}
+
 size_t chain_consume(struct chain *chain, size_t bytes)
 {
 	size_t weight = 0;

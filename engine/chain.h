@@ -36,6 +36,7 @@ struct chunk *chain_pop(struct chain *chain); /* from the front, NULL if empty *
 int chain_append(struct chain *chain, const void *data, size_t bytes); /* copies; 0 or -ENOMEM */
 void chain_move(struct chain *to, struct chain *from); /* all of from behind to */
 void chain_clear(struct chain *chain); /* frees all */
+size_t chain_weight(const struct chain *chain); /* of all its chunks */
 /* Take `bytes` from the front (at most chain->bytes), freeing what is used up; returns the weight
  * of the chunks freed. */
 size_t chain_consume(struct chain *chain, size_t bytes);

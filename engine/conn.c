@@ -240,12 +240,13 @@ static void conn_on_ping_timer(struct conn *conn)
 	uint64_t interval_ns = (uint64_t)options->ping_interval_ms * 1000000u;
 	uint64_t dead_ns = (uint64_t)options->timeout_dead_ms * 1000000u;
 	uint64_t active = atomic_load_explicit(&conn->time_active_ns, memory_order_relaxed);
-	uint32_t flags = atomic_load_explicit(&conn_slot(conn)->flags, memory_order_relaxed);
 
 	if (conn->framing == PH_FRAMING_RAW)
 		return;
-	/* Who does not read cannot hear: a paused connection is not called dead. */
-	if (!conn->blocked && !(flags & SLOT_PAUSED) && shard->now_ns - active >= dead_ns) {
+	/* Who does not read cannot hear: silence counts while receive is armed, from when it was. */
+	if (active < conn->time_armed_ns)
+		active = conn->time_armed_ns;
+	if (conn->ops[OP_RECV] > 0 && !conn->recv_cancelled && shard->now_ns - active >= dead_ns) {
 		conn_fail(conn, PH_REASON_TRANSPORT_DEAD, -ETIMEDOUT, "nothing was received");
 		return;
 	}

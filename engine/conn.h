@@ -151,7 +151,7 @@ struct conn {
 	bool peer_goodbye : 1; /* DISCONNECT or close_notify has come */
 	bool blocked : 1; /* on_data said -EAGAIN: carry must be offered again */
 	bool recv_cancelled : 1; /* a cancel of the armed receive is under way */
-	bool recv_starved : 1; /* waits for buffers */
+	bool recv_starved : 1; /* ended for want of buffers: armed again, it waits for data first */
 	bool throttled : 1; /* too much unread input: receive waits */
 	bool goodbye_queued : 1; /* our last bytes are in wire */
 	bool goodbye_done : 1; /* … and with the kernel */
@@ -162,6 +162,7 @@ struct conn {
 	bool counted_handshake : 1; /* counts against handshakes_per_shard */
 	bool unacknowledged_known : 1;
 	bool slice_taken : 1; /* the head of the input is in TLS's hands */
+	bool send_broken : 1; /* a send has failed: nothing goes out any more, receive tells the end */
 	bool local_cause : 1; /* ended by ph_close: its reason is read at senders = 0 */
 	uint8_t close_stage; /* CLOSING: how much of the last operations is queued */
 	uint8_t side, how, failure, refuse_code;
@@ -189,6 +190,7 @@ struct conn {
 	_Atomic uint64_t time_active_ns, bytes_sent, bytes_received; /* owner writes, pins read */
 	uint64_t messages_sent, messages_received, bytes_acknowledged;
 	uint64_t time_sent_ns; /* for pings */
+	uint64_t time_armed_ns; /* when receive was armed last: who did not read could not hear */
 	ph_address peer_address; /* set before OPEN */
 	bool accepted; /* set before OPEN, apart from the owner's bits: read by pins */
 	struct sockaddr_storage *peer_name; /* accepted: written by OP_NAME, then gone */

@@ -62,6 +62,12 @@ static void input_done(struct conn *conn)
 	ring_buffer_put(shard->ring, (uint32_t)buffer);
 }
 
+/* Receive ended for want of buffers, and is armed again when there are some: until then by nobody else. */
+static bool conn_is_starved(const struct conn *conn)
+{
+	return (conn->lists & (1u << LIST_STARVED)) != 0;
+}
+
 static bool input_is_empty(const struct conn *conn)
 {
 	return conn->spill.head == NULL && conn->input_head < 0;
@@ -168,6 +174,7 @@ static void recv_arm(struct conn *conn, bool poll_first)
 		return;
 	}
 	conn->ops[OP_RECV]++;
+	conn->time_armed_ns = shard->now_ns;
 	conn->recv_cancelled = false;
 	conn->recv_starved = false;
 }
@@ -175,7 +182,7 @@ static void recv_arm(struct conn *conn, bool poll_first)
 void conn_recv_arm(struct conn *conn)
 {
 	if (conn->ops[OP_RECV] > 0 || conn->eof || conn->throttled ||
-		conn->file == RING_FILE_NONE || !conn_is_receiving(conn))
+		conn->file == RING_FILE_NONE || !conn_is_receiving(conn) || conn_is_paused(conn))
 		return;
 	recv_arm(conn, conn->recv_starved);
 }
@@ -216,7 +223,7 @@ void conn_input_drained(struct conn *conn)
 	if (!input_is_empty(conn))
 		return;
 	conn->throttled = false;
-	if (!conn->recv_starved)
+	if (!conn_is_starved(conn))
 		conn_recv_arm(conn);
 }
 
@@ -227,9 +234,10 @@ void conn_reading_update(struct conn *conn)
 	if (!conn_is_receiving(conn))
 		return;
 	if (!conn_is_paused(conn)) {
-		if (conn->ops[OP_RECV] == 0 && !conn->recv_starved)
+		if (!conn_is_starved(conn))
 			conn_recv_arm(conn);
-		if (!input_is_empty(conn) || conn->eof)
+		/* What the pause cut off lies in carry, and may be whole messages. */
+		if (conn->carry != NULL || !input_is_empty(conn) || conn->eof)
 			shard_list_add(shard, LIST_WORK, conn);
 		return;
 	}
@@ -283,11 +291,13 @@ void conn_on_recv(struct conn *conn, const struct ring_completion *done)
 			conn_reading_update(conn);
 	}
 	input_limit(conn);
-	if (conn_is_paused(conn))
+	if (conn_is_paused(conn)) {
+		recv_cancel(conn); /* again, when there was no entry for the first */
 		conn_input_spill(conn);
-	else
+	} else {
 		shard_list_add(
 			shard, conn->state == CONN_HANDSHAKE ? LIST_HANDSHAKE : LIST_WORK, conn);
+	}
 }
 
 /* ---- carry ------------------------------------------------------------------------------ */
@@ -683,9 +693,11 @@ static void conn_on_stream_end(struct conn *conn)
 static void conn_on_tls_closed(struct conn *conn)
 {
 	conn->peer_goodbye = true;
-	if (conn->state == CONN_DRAINING)
+	if (conn->state == CONN_DRAINING) {
+		conn_input_discard(
+			conn); /* nothing counts after it, and none of it is looked at again */
 		conn_on_peer_end(conn);
-	else if (conn->state == CONN_GREETING)
+	} else if (conn->state == CONN_GREETING)
 		conn_fail(conn, PH_REASON_TRANSPORT_HANDSHAKE_LOST, 0,
 			"the peer ended TLS before the connection was open");
 	else if (conn->framing == PH_FRAMING_RAW)

@@ -393,6 +393,8 @@ void conn_handshake(struct conn *conn)
 		if (!conn_has_input(conn)) {
 			if (conn->eof)
 				conn_work_later(conn);
+			else
+				conn_input_drained(conn); /* where receive found no entry */
 			return;
 		}
 		status = tls_open(shard->tls, TLS_SERVER, NULL, NULL, conn, &conn->tls);

@@ -234,6 +234,51 @@ static bool conn_may_send(const struct conn *conn)
 		conn->ops[OP_SEND] == 0;
 }
 
+/* ---- kernel -> budget ------------------------------------------------------------------- */
+
+static void budget_give_back(struct conn *conn, size_t weight)
+{
+	struct slot *slot = conn_slot(conn);
+	struct ph_hub *hub = conn->shard->hub;
+	uint32_t left;
+
+	if (weight == 0)
+		return;
+	/* seq_cst with the sender: it sets WANT_WRITABLE, then reads queued_bytes; we subtract, then read
+	 * the flag. One of us sees the other. */
+	left = atomic_fetch_sub(&slot->queued_bytes, (uint32_t)weight) - (uint32_t)weight;
+	if (left > hub->options.send_queue_bytes / 2 || conn->state != CONN_OPEN)
+		return;
+	if (!(atomic_load(&slot->flags) & SLOT_WANT_WRITABLE))
+		return;
+	if (!(atomic_fetch_and(&slot->flags, ~SLOT_WANT_WRITABLE) & SLOT_WANT_WRITABLE))
+		return; /* the sender saw the room itself */
+	if (hub->callbacks.on_writable != NULL)
+		hub->callbacks.on_writable(hub->options.user, conn_id(conn), conn->user);
+}
+
+/* The stream is broken. What senders still hand over is dropped, and their budget comes back: a callback that
+ * takes no data because its answer finds no room would else never let receive reach the end. But not
+ * while the user has paused: then nobody reads, and who only writes would go on for ever. */
+static void conn_flush_broken(struct conn *conn)
+{
+	size_t weight = conn->wire_weight + chain_weight(&conn->wire) + chain_weight(&conn->out);
+
+	if (conn->state == CONN_DRAINING || conn->state == CONN_LEAVING) {
+		conn->error = conn->receive_error;
+		conn->how = PH_ABORT;
+		conn_close_begin(conn, true);
+		return;
+	}
+	if (conn->state == CONN_OPEN &&
+		(atomic_load_explicit(&conn_slot(conn)->flags, memory_order_relaxed) & SLOT_PAUSED))
+		return;
+	chain_clear(&conn->wire);
+	chain_clear(&conn->out);
+	conn->wire_weight = 0;
+	budget_give_back(conn, weight);
+}
+
 /* At most one send per connection and turn. */
 void conn_flush(struct conn *conn)
 {
@@ -241,6 +286,10 @@ void conn_flush(struct conn *conn)
 
 	if (!conn_may_send(conn))
 		return;
+	if (conn->send_broken) {
+		conn_flush_broken(conn);
+		return;
+	}
 	status = conn->wire.bytes < FLUSH_BYTES_MAX ? out_to_wire(conn) : 0;
 	if (status == 0 && (conn->state == CONN_DRAINING || conn->state == CONN_LEAVING))
 		status = conn_goodbye(conn);
@@ -264,31 +313,12 @@ void conn_flush(struct conn *conn)
 		conn_on_goodbye_done(conn);
 }
 
-/* ---- kernel -> budget ------------------------------------------------------------------- */
-
-static void budget_give_back(struct conn *conn, size_t weight)
+/* TCP itself has ended: receive will see it too. After anything else (no memory, say) bytes are missing in the
+ * middle of a stream that goes on. */
+static bool send_error_is_end(int32_t error)
 {
-	struct slot *slot = conn_slot(conn);
-	struct ph_hub *hub = conn->shard->hub;
-	uint32_t left;
-
-	if (weight == 0)
-		return;
-	atomic_store_explicit(&conn->bytes_sent,
-		atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed) + weight,
-		memory_order_relaxed);
-	shard_count(conn->shard, COUNTER_bytes_sent, weight);
-	/* seq_cst with the sender: it sets WANT_WRITABLE, then reads queued_bytes; we subtract, then read
-	 * the flag. One of us sees the other. */
-	left = atomic_fetch_sub(&slot->queued_bytes, (uint32_t)weight) - (uint32_t)weight;
-	if (left > hub->options.send_queue_bytes / 2 || conn->state != CONN_OPEN)
-		return;
-	if (!(atomic_load(&slot->flags) & SLOT_WANT_WRITABLE))
-		return;
-	if (!(atomic_fetch_and(&slot->flags, ~SLOT_WANT_WRITABLE) & SLOT_WANT_WRITABLE))
-		return; /* the sender saw the room itself */
-	if (hub->callbacks.on_writable != NULL)
-		hub->callbacks.on_writable(hub->options.user, conn_id(conn), conn->user);
+	return error == -EPIPE || error == -ECONNRESET || error == -ETIMEDOUT ||
+		error == -EHOSTUNREACH || error == -ENETUNREACH || error == -ENOTCONN;
 }
 
 /* The stream is broken for sending. What the peer sent before may still wait in the socket, an alert that
@@ -297,15 +327,13 @@ static void conn_on_send_error(struct conn *conn, int32_t result)
 {
 	if (conn->state == CONN_CLOSING)
 		return;
-	chain_clear(&conn->wire);
-	conn->wire_weight = 0;
+	conn->send_broken = true;
 	if (conn->receive_error == 0)
 		conn->receive_error = result;
-	if (conn->state == CONN_DRAINING || conn->state == CONN_LEAVING) {
-		conn->error = result;
-		conn->how = PH_ABORT;
-		conn_close_begin(conn, true);
-	}
+	if (send_error_is_end(result))
+		conn_flush_broken(conn);
+	else
+		conn_fail(conn, PH_REASON_TRANSPORT_ERROR, result, NULL);
 }
 
 void conn_on_sent(struct conn *conn, int32_t result)
@@ -333,6 +361,10 @@ void conn_on_sent(struct conn *conn, int32_t result)
 		return;
 	}
 	conn->time_sent_ns = conn->shard->now_ns;
+	atomic_store_explicit(&conn->bytes_sent,
+		atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed) + weight,
+		memory_order_relaxed);
+	shard_count(conn->shard, COUNTER_bytes_sent, weight);
 	budget_give_back(conn, weight);
 	if (conn->wire.bytes > 0 || conn->out.head != NULL || conn->state == CONN_DRAINING ||
 		conn->state == CONN_LEAVING)

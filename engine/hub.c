@@ -116,6 +116,11 @@ static void *shard_main(void *context)
 		do
 			shard_turn(shard, true);
 		while (!shard_is_done(shard));
+		/* A callback on another shard may still be at work and post to us (the end of a listener): only
+		 * when all are done is this the last of our mail. */
+		sem_post(&shard->hub->quiet);
+		while (!shard->released)
+			shard_turn(shard, true);
 		shard_end(shard);
 	}
 	shard_self_set(NULL);
@@ -169,6 +174,11 @@ static void hub_stop_shards(struct ph_hub *hub, uint32_t count, enum ph_how how)
 		shard_post(hub->shards[i]->home, &hub->shards[i]->stop_command);
 	}
 	for (uint32_t i = 0; i < count; i++)
+		while (sem_wait(&hub->quiet) < 0)
+			;
+	for (uint32_t i = 0; i < count; i++)
+		shard_post(hub->shards[i]->home, &hub->shards[i]->release_command);
+	for (uint32_t i = 0; i < count; i++)
 		pthread_join(hub->shards[i]->thread, NULL);
 }
 
@@ -178,6 +188,7 @@ static void hub_destroy(struct ph_hub *hub)
 		shard_destroy(hub->shards[i]);
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		sem_destroy(&hub->listeners[i].done);
+	sem_destroy(&hub->quiet);
 	memory_free(hub->tags_ended);
 	pthread_mutex_destroy(&hub->lock);
 	memory_free(hub);
@@ -207,6 +218,7 @@ int ph_hub_start(const struct ph_options *options, const struct ph_callbacks *ca
 	pthread_mutex_init(&hub->lock, NULL);
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		sem_init(&hub->listeners[i].done, 0, 0);
+	sem_init(&hub->quiet, 0, 0);
 	status = options_fill(&hub->options, why);
 	if (status < 0)
 		goto undo_hub;

@@ -25,6 +25,7 @@ struct ph_hub {
 	struct shard *shards[PH_SHARDS_MAX];
 	_Atomic uint32_t shard_next; /* where ph_open looks first */
 	atomic_bool stopping;
+	sem_t quiet; /* posted by each shard that is done, at the stop */
 	_Atomic uint64_t reassembly_bytes;
 	pthread_mutex_t lock; /* listeners and ended tags; never held while calling out */
 	struct hub_listener listeners[LISTENERS_MAX];

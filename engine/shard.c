@@ -75,6 +75,7 @@ static struct conn *shard_list_take(struct shard *shard, enum conn_list kind)
 /* ---- life ------------------------------------------------------------------------------- */
 
 static void shard_on_stop(struct shard *shard, struct command *command);
+static void shard_on_release(struct shard *shard, struct command *command);
 
 int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 {
@@ -90,6 +91,7 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->slot_count = options->connections_per_shard;
 	shard->buffer_count = options->receive_buffer_count;
 	shard->stop_command.run = shard_on_stop;
+	shard->release_command.run = shard_on_release;
 	for (int kind = 0; kind < LIST_COUNT; kind++)
 		shard->lists[kind].head = shard->lists[kind].tail = LIST_END;
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
@@ -301,10 +303,15 @@ static void listener_cancel(struct shard *shard, struct listener *listener)
 void shard_accept_update(struct shard *shard)
 {
 	uint32_t handshakes_max = shard->hub->options.handshakes_per_shard;
+	uint32_t handshakes_low = handshakes_max - (handshakes_max + 3) / 4;
 	uint32_t free_count = slot_free_count(&shard->home->table);
+	uint32_t reserve = SHARD_SLOTS_RESERVE;
 
+	/* A small table keeps a share of it free, or nobody would ever be let in. */
+	if (reserve > shard->slots_usable / 4)
+		reserve = shard->slots_usable / 4;
 	if (!shard->accept_paused) {
-		if (shard->handshakes < handshakes_max && free_count > SHARD_SLOTS_RESERVE)
+		if (shard->handshakes < handshakes_max && free_count > reserve)
 			return;
 		shard->accept_paused = true;
 		SHARD_COUNT(shard, accept_paused);
@@ -312,8 +319,8 @@ void shard_accept_update(struct shard *shard)
 			listener_cancel(shard, &shard->listeners[i]);
 		return;
 	}
-	if (shard->handshakes > handshakes_max - handshakes_max / 4 ||
-		free_count < 2 * SHARD_SLOTS_RESERVE || timer_is_armed(&shard->retry_timer))
+	if (shard->handshakes > handshakes_low || free_count <= reserve ||
+		free_count < 2 * reserve || timer_is_armed(&shard->retry_timer))
 		return;
 	shard->accept_paused = false;
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
@@ -477,12 +484,21 @@ static void shard_pass(struct shard *shard, enum conn_list kind, uint32_t count_
 			visit(conn);
 }
 
+/* Enough buffers are back for those who wait for them. */
+static bool shard_may_feed(const struct shard *shard)
+{
+	return shard->lists[LIST_STARVED].count > 0 &&
+		ring_buffers_out(shard->ring) <= shard->buffer_count / 2;
+}
+
 static void conn_rearm_starved(struct conn *conn)
 {
-	if (!conn->recv_starved)
-		return;
-	conn_recv_arm(conn); /* waits for data first: see recv_starved there */
-	if (conn->ops[OP_RECV] > 0)
+	bool armed = conn->ops[OP_RECV] > 0;
+
+	/* Waits for data first: see recv_starved there. Who is paused or has input enough is armed by what ends
+	 * that, now that it is not on the list any more. */
+	conn_recv_arm(conn);
+	if (!armed && conn->ops[OP_RECV] > 0)
 		SHARD_COUNT(conn->shard, receive_rearmed);
 }
 
@@ -509,7 +525,7 @@ static bool shard_is_idle(const struct shard *shard)
 {
 	return shard->lists[LIST_WORK].count == 0 && shard->lists[LIST_HANDSHAKE].count == 0 &&
 		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0 &&
-		shard->refused_count == 0;
+		shard->refused_count == 0 && !shard_may_feed(shard);
 }
 
 static void shard_wait(struct shard *shard, bool may_wait)
@@ -554,8 +570,7 @@ void shard_turn(struct shard *shard, bool may_wait)
 	shard_pass(shard, LIST_HANDSHAKE, SHARD_HANDSHAKES_PER_TURN, conn_handshake);
 	(void)timer_run(
 		&shard->timers, shard->now_ns, SHARD_TIMERS_PER_TURN, shard_on_timer, shard);
-	if (shard->lists[LIST_STARVED].count > 0 &&
-		ring_buffers_out(shard->ring) <= shard->buffer_count / 2)
+	if (shard_may_feed(shard))
 		shard_pass(shard, LIST_STARVED, UINT32_MAX, conn_rearm_starved);
 	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
 	shard_pass(shard, LIST_CLOSE, SHARD_CLOSES_PER_TURN, conn_close_queue);
@@ -603,6 +618,12 @@ static void shard_on_stop(struct shard *shard, struct command *command)
 			atomic_load_explicit(&slot->tag, memory_order_relaxed), shard->stop_how,
 			PH_REASON_LOCAL_STOP, NULL);
 	}
+}
+
+static void shard_on_release(struct shard *shard, struct command *command)
+{
+	(void)command;
+	shard->released = true;
 }
 
 bool shard_is_done(struct shard *shard)

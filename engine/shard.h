@@ -101,6 +101,8 @@ struct shard {
 	bool stopping;
 	enum ph_how stop_how;
 	struct command stop_command;
+	struct command release_command; /* all shards are done: no callback can post any more */
+	bool released;
 	uint32_t slots_usable; /* not retired */
 	uint32_t stop_taken; /* slots taken out of the free queue for good, by stop */
 	struct spread_job *jobs;
