@@ -215,10 +215,20 @@ static HRESULT runtime_stop(void)
 	runtime.hub = NULL;
 	pthread_rwlock_unlock(&runtime.hub_lock);
 	status = ph_hub_stop(hub, PH_GRACEFUL);
+	if (status < 0) {
+		/* A native callback of the client's is no place to wait in. What was open is gone, and
+		 * Grouping is still started, for a Shutdown from elsewhere. */
+		pthread_rwlock_wrlock(&runtime.hub_lock);
+		runtime.hub = hub;
+		pthread_rwlock_unlock(&runtime.hub_lock);
+		runtime.count = 1;
+		atomic_store(&runtime.is_started, true);
+		return detail_fail(E_UNEXPECTED, "called inside a callback of the engine");
+	}
 	persist_stop();
 	trust_cache_destroy(runtime.trust_cache);
 	runtime.trust_cache = NULL;
-	return status < 0 ? E_UNEXPECTED : S_OK;
+	return S_OK;
 }
 
 HRESULT WINAPI PeerGroupShutdown(void)

@@ -423,6 +423,24 @@ static void first_connect_by_the_addresses_of_the_invitation(void **state)
 	agent_leave(&alice);
 }
 
+/* Addresses are known and nobody answers there. */
+static void first_connect_with_nobody_at_the_addresses(void **state)
+{
+	WCHAR name[NAME_UNITS];
+	struct event event;
+
+	(void)state;
+	world_found(&alice, name);
+	world_join(&alice, &bob, 0);
+	agent_leave(&alice);
+	assert_result(agent_group_call(&bob, do_connect, bob.group), S_OK);
+	event = agent_event(&bob, bob.status);
+	assert_int_equal(event.type, PEER_GROUP_EVENT_CONNECTION_FAILED);
+	assert_result(event.reason, PEER_E_NO_MEMBER_CONNECTIONS);
+	assert_int_equal(agent_status(&bob), 0);
+	agent_leave(&bob);
+}
+
 static void do_by_address_errors(const void *in, void *out)
 {
 	const struct call *call = in;
@@ -709,6 +727,11 @@ static void members_own_first_then_connected_peers(void **state)
 	assert_true(address_same(&members.items[1].address, &bob.address));
 	assert_true(IsEqualGUID(&members.items[1].role, &PEER_GROUP_ROLE_MEMBER));
 	assert_int_equal(members.items[1].key_bytes, 65); /* an uncompressed P-256 point */
+	/* The other way round the peer's address came with WELCOME: it is the one to open to. */
+	members = agent_members(&bob, PEER_MEMBER_PRESENT, alice.identity);
+	assert_int_equal(members.count, 1);
+	assert_true(address_same(&members.items[0].address, &alice.address));
+	assert_true(IsEqualGUID(&members.items[0].role, &PEER_GROUP_ROLE_ADMIN));
 	/* One member by name: the peer, oneself, nobody. */
 	members = agent_members(&alice, PEER_MEMBER_PRESENT, bob.identity);
 	assert_int_equal(members.count, 1);
@@ -855,6 +878,7 @@ int main(void)
 		G(connect_of_a_creator_listens),
 		G(first_connect_without_addresses_finds_no_members),
 		G(first_connect_by_the_addresses_of_the_invitation),
+		G(first_connect_with_nobody_at_the_addresses),
 		G(connect_by_address_errors),
 		G(connect_by_address_synchronises),
 		G(handles_share_the_node),

@@ -12,6 +12,7 @@
 #define TRIES_MAX 3000u /* more allocations than any of these calls makes */
 
 static struct agent alice, bob;
+static struct agent carol; /* starts and ends */
 
 /* ---- what an agent tries ------------------------------------------------------------------ */
 
@@ -84,6 +85,37 @@ static void assert_outcome(const struct outcome *outcome)
 	{                                                    \
 		try_all(attempt_##name, in, out);            \
 	}
+
+/* Every allocation and thread of a start and of the end after it. */
+static void do_try_startup(const void *in, void *out)
+{
+	struct outcome *outcome = out;
+	PEER_VERSION_DATA version;
+
+	(void)in;
+	for (uint32_t number = 1; number < TRIES_MAX; number++) {
+		bool was_short;
+		HRESULT result;
+
+		failing_in = number;
+		result = PeerGroupStartup(PEER_GROUP_VERSION, &version);
+		was_short = failing_in == 0;
+		failing_in = 0;
+		if (result == S_OK && PeerGroupShutdown() != S_OK)
+			outcome->wrong = E_FAIL;
+		if (!was_short)
+			break;
+		outcome->failed++;
+		/* A thread that cannot be made is a service that cannot be started. */
+		if (result != S_OK && result != E_OUTOFMEMORY &&
+			result != PEER_E_CANNOT_START_SERVICE && outcome->wrong == S_OK) {
+			outcome->wrong = result;
+			outcome->wrong_at = number;
+		}
+		if (result == E_OUTOFMEMORY)
+			outcome->after = E_OUTOFMEMORY;
+	}
+}
 
 static HRESULT attempt_open(const struct call *call)
 {
@@ -242,6 +274,21 @@ static struct outcome agent_try(const struct agent *agent, agent_function functi
 	return outcome;
 }
 
+static void start_and_end(void **state)
+{
+	struct outcome outcome;
+	char none = 0;
+
+	(void)state;
+	agent_call(&carol, do_try_startup, &none, &outcome);
+	if (outcome.wrong != S_OK)
+		fail_msg("allocation %u: %s", outcome.wrong_at, PeerhubResultName(outcome.wrong));
+	assert_true(outcome.failed > 0);
+	assert_result(outcome.after, E_OUTOFMEMORY); /* at least once */
+	assert_result(agent_startup(&carol), S_OK);
+	assert_result(agent_shutdown(&carol), S_OK);
+}
+
 static void open_of_a_group(void **state)
 {
 	struct outcome outcome;
@@ -393,6 +440,7 @@ static int leave(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		M(start_and_end),
 		M(open_of_a_group),
 		M(register_with_connections),
 		M(enumerations_and_properties),
@@ -406,8 +454,10 @@ int main(void)
 	alarm(TEST_LIMIT_S);
 	agent_start(&alice, "alice", "[::1]:0");
 	agent_start(&bob, "bob", "[::1]:0");
+	agent_start(&carol, "carol", "[::1]:0");
 	failures = cmocka_run_group_tests(tests, agents_setup, NULL);
 	failures += agent_stop(&alice);
 	failures += agent_stop(&bob);
+	failures += agent_stop(&carol);
 	return failures;
 }

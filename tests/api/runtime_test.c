@@ -149,6 +149,73 @@ static void last_shutdown_drops_groups_enumerations_registrations(void **state)
 	assert_result(agent_shutdown(&plain), S_OK);
 }
 
+/* The client's own native hub, whose callback asks for what would wait for itself. */
+struct inside {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool is_done;
+	HRESULT result;
+};
+
+static void inside_on_open(void *hub_user, uint64_t id, void *user, const struct ph_open_info *info)
+{
+	struct inside *inside = hub_user;
+
+	(void)id;
+	(void)user;
+	if (!info->accepted)
+		return;
+	pthread_mutex_lock(&inside->lock);
+	inside->result = PeerGroupShutdown();
+	inside->is_done = true;
+	pthread_cond_signal(&inside->done);
+	pthread_mutex_unlock(&inside->lock);
+}
+
+static void do_shutdown_inside(const void *in, void *out)
+{
+	static const struct ph_callbacks callbacks = {.on_open = inside_on_open};
+	struct inside inside = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+	struct ph_options options = {.size = sizeof(options), .shard_count = 1, .user = &inside};
+	struct ph_listen_options listen = {.framing = PH_FRAMING_RAW, .tls = PH_TLS_NONE};
+	struct ph_open_options dial = {
+		.kind = PH_KIND_RAW, .framing = PH_FRAMING_RAW, .tls = PH_TLS_NONE};
+	struct results *answer = out;
+	struct ph_hub *hub;
+	uint64_t id;
+
+	(void)in;
+	listen.address.sin6_family = AF_INET6;
+	listen.address.sin6_addr = in6addr_loopback;
+	if (ph_hub_start(&options, &callbacks, &hub, NULL) < 0 ||
+		ph_listen(hub, &listen, &dial.address) < 0 || ph_open(hub, &dial, &id) < 0)
+		abort();
+	pthread_mutex_lock(&inside.lock);
+	while (!inside.is_done)
+		pthread_cond_wait(&inside.done, &inside.lock);
+	pthread_mutex_unlock(&inside.lock);
+	answer->list[0] = inside.result;
+	answer->list[1] = PeerGroupShutdown(); /* it was put off, not lost */
+	if (ph_hub_stop(hub, PH_ABORT) < 0)
+		abort();
+}
+
+static void shutdown_inside_a_native_callback_is_unexpected(void **state)
+{
+	WCHAR name[NAME_UNITS];
+	struct results results;
+	char none = 0;
+
+	(void)state;
+	assert_result(agent_startup(&plain), S_OK);
+	world_found(&plain, name);
+	agent_call(&plain, do_shutdown_inside, &none, &results);
+	assert_results(results, E_UNEXPECTED, S_OK);
+	assert_result(agent_shutdown(&plain), PEER_E_NOT_INITIALIZED);
+	agent_leave(&plain);
+}
+
 /* ---- what the system refuses -------------------------------------------------------------- */
 
 #define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
@@ -403,6 +470,7 @@ int main(void)
 		cmocka_unit_test(startup_with_unsupported_version),
 		cmocka_unit_test(startup_with_both_versions_counted),
 		cmocka_unit_test(last_shutdown_drops_groups_enumerations_registrations),
+		cmocka_unit_test(shutdown_inside_a_native_callback_is_unexpected),
 		cmocka_unit_test(io_uring_refused_is_cannot_start_service),
 		cmocka_unit_test(no_ipv6_is_ipv6_not_installed),
 		cmocka_unit_test(time_limit_that_is_no_number),
