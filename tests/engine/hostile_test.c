@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,12 +48,12 @@ struct world {
 	uint64_t last_id;
 	struct ph_receipt receipt; /* the last */
 	/* what on_data does */
-	bool pauses; /* ph_pause, and takes it */
-	bool echoes; /* -EAGAIN when the echo would block */
-	bool refuses_first; /* the first connection's data: -EAGAIN for ever */
+	atomic_bool pauses; /* ph_pause, and takes it */
+	atomic_bool echoes; /* -EAGAIN when the echo would block */
+	atomic_bool refuses_first; /* the first connection's data: -EAGAIN for ever */
 	uint64_t first_id;
-	bool closes_in_connect;
-	bool holds; /* waits for `released`, then ends the listener */
+	atomic_bool closes_in_connect;
+	atomic_bool holds; /* waits for `released`, then ends the listener */
 	bool released;
 };
 
@@ -74,6 +75,16 @@ static void world_wait(struct world *world, const unsigned *counter, unsigned wa
 	if (!reached)
 		ph_hub_dump(world->hub, 2);
 	assert_true(reached);
+}
+
+static unsigned world_count(struct world *world, const unsigned *counter)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&world->lock);
+	count = *counter;
+	pthread_mutex_unlock(&world->lock);
+	return count;
 }
 
 static void world_tell(struct world *world, unsigned *counter)
@@ -294,7 +305,7 @@ static void hostile_reset_while_blocked(void **state)
 	(void)state;
 	world.echoes = true;
 	world_wait(&world, &world.opened, 1);
-	while (world.refused < 3)
+	while (world_count(&world, &world.refused) < 3)
 		(void)flood(fd, 65536, 10);
 	reset(fd);
 	world_wait(&world, &world.closed, 1);
