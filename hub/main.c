@@ -21,7 +21,7 @@ static const char usage[] =
 	"\n"
 	"exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed out\n";
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
@@ -51,4 +51,15 @@ int main(int argc, char **argv)
 	say_error("unknown command \"%s\"", argv[1]);
 	fputs("try \"peerhub --help\"\n", stderr);
 	return EXIT_USAGE;
+}
+
+/* What was printed counts as done only when it has left. */
+int main(int argc, char **argv)
+{
+	int code = run(argc, argv);
+
+	if (fflush(stdout) == 0)
+		return code;
+	say_error("cannot write to standard output");
+	return EXIT_FAILED;
 }

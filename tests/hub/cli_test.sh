@@ -119,6 +119,8 @@ err_has 'standard input can be sent once'
 run 2 peer --listen nonsense
 err_has 'listen "nonsense"'
 
+"$program" --help >/dev/full 2>/dev/null && fail "help to a full disk is no success"
+
 echo "-- identities"
 h=$(home id)
 run 1 id show --home "$h"
@@ -158,6 +160,15 @@ err_has "cannot open \"$dir/nothing\""
 run 1 id import --home "$h" --password-file "$dir/nothing" "$dir/one.export"
 run 0 id delete --home "$h" "$two"
 run 1 id show --home "$h" "$two"
+
+mkdir "$(home bad)"
+echo nonsense >"$(home bad)/store.db"
+run 1 id list --home "$(home bad)"
+err_has 'is not a database'
+run 1 id list --home /dev/null/x
+err_has '/dev/null'
+"$program" id list --home "$h" >/dev/full 2>"$dir/err" && fail "a list to a full disk is no success"
+err_has 'cannot write to standard output'
 
 echo "-- groups"
 h=$(home hub)
@@ -204,6 +215,8 @@ hub=$(ready_address hub)
 [[ $hub =~ ^\[::1\]:[0-9]+$ ]] || fail "\"$hub\" is not the address of the hub"
 grep -q "^ready \[::1\]:[0-9]* identity $(id_of hub) group $group\$" "$dir/hub.out" ||
 	fail "the ready line is not as documented"
+run 1 hub --home "$(home hub)" --listen "$hub" --timeout 20
+err_has "PEER_E_UNABLE_TO_LISTEN: cannot listen on $hub"
 alice=$(id_of alice)
 bob=$(id_of bob)
 
