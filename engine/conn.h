@@ -252,8 +252,6 @@ int conn_control(struct conn *conn, const void *message, size_t bytes);
 void conn_output_clear(struct conn *conn);
 
 /* ---- conn_close.c ------------------------------------------------------------------------ */
-void conn_latch(struct conn *conn, uint32_t reason, enum ph_side side, enum ph_how how, int error,
-	const char *text);
 /* The owner's own endings. Each latches its cause, unless a local close has won the slot word. */
 void conn_fail(struct conn *conn, uint32_t reason, int error, const char *text); /* reset */
 void conn_leave(

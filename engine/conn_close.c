@@ -29,11 +29,10 @@
 
 static enum ph_side reason_side(uint32_t reason)
 {
-	if (reason >= 3000 && reason < 4000)
+	assert(reason >= 3000); /* an application's own comes with ph_close alone */
+	if (reason < 4000)
 		return PH_SIDE_LOCAL;
-	if (reason >= 4000 && reason < 5000)
-		return PH_SIDE_REMOTE;
-	return PH_SIDE_ENGINE;
+	return reason < 5000 ? PH_SIDE_REMOTE : PH_SIDE_ENGINE;
 }
 
 /* Contract of the p2p layer: what an opening that failed is called. */
@@ -47,11 +46,10 @@ static enum ph_failure failure_of(const struct conn *conn, uint32_t reason, enum
 	return PH_FAILURE_AUTHENTICATION;
 }
 
-void conn_latch(struct conn *conn, uint32_t reason, enum ph_side side, enum ph_how how, int error,
-	const char *text)
+static void conn_latch(struct conn *conn, uint32_t reason, enum ph_side side, enum ph_how how,
+	int error, const char *text)
 {
-	if (conn->latched)
-		return;
+	assert(!conn->latched);
 	conn->latched = true;
 	conn->reason = reason;
 	conn->side = (uint8_t)side;
@@ -177,9 +175,6 @@ void conn_local_close(struct conn *conn, uint64_t word)
 	bool abort = (word & SLOT_ABORT) != 0;
 
 	switch ((enum conn_state)conn->state) {
-	case CONN_FREE:
-	case CONN_CLOSING:
-		return;
 	case CONN_CONNECTING:
 	case CONN_HANDSHAKE:
 		conn_latch_local(conn, word);
@@ -203,7 +198,7 @@ void conn_local_close(struct conn *conn, uint64_t word)
 			return; /* already on its way; conn_on_mail looks at the goodbye again */
 		break;
 	default:
-		return;
+		return; /* FREE, CLOSING */
 	}
 	conn_latch_local(conn, word);
 	conn->how = PH_ABORT;
@@ -347,8 +342,7 @@ void conn_close_queue(struct conn *conn)
 		STAGE_UNSENT,
 		STAGE_RECV,
 		STAGE_SEND,
-		STAGE_CLOSE,
-		STAGE_DONE
+		STAGE_CLOSE
 	};
 
 	if (conn->state != CONN_CLOSING || conn->close_queued)
@@ -390,12 +384,10 @@ void conn_close_queue(struct conn *conn)
 		}
 		conn->close_stage = STAGE_CLOSE;
 	}
-	if (conn->close_stage == STAGE_CLOSE) {
-		if (!ring_close(shard->ring, conn->file,
-			    op_data(OP_CLOSE, conn->slot_index, conn->generation)))
-			goto again;
-		conn->close_stage = STAGE_DONE;
-	}
+	assert(conn->close_stage == STAGE_CLOSE);
+	if (!ring_close(
+		    shard->ring, conn->file, op_data(OP_CLOSE, conn->slot_index, conn->generation)))
+		goto again;
 	conn->close_queued = true;
 	conn_close_join(conn);
 	return;
@@ -528,11 +520,6 @@ int conn_goodbye_write(struct conn *conn)
 		notice.text = cold->text;
 		notice.text_bytes = (uint32_t)strnlen(cold->text, PH_TEXT_BYTES_MAX);
 		bytes = wire_notice_write(message, sizeof(message), &notice);
-		if (bytes < 0) {
-			/* The text is not UTF-8: the number goes without it. */
-			notice.text_bytes = 0;
-			bytes = wire_notice_write(message, sizeof(message), &notice);
-		}
 		assert(bytes > 0);
 		status = conn_control(conn, message, (size_t)bytes);
 		if (status < 0)
