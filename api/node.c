@@ -400,6 +400,8 @@ static void node_remember(struct node *node, const ph_address *address)
 void node_on_neighbor(struct node *node, const ph_address *dialled)
 {
 	node->neighbor_count++;
+	if (atomic_load(&node->is_ended)) /* its membership may be another one by now */
+		return;
 	if (dialled != NULL)
 		node_remember(node, dialled);
 	if (dialled != NULL || !atomic_load(&node->is_synchronised)) {

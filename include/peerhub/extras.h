@@ -39,7 +39,8 @@ PEERHUB_P2P_API HRESULT PeerhubSetListen(const char *host_port);
 
 /*
  * The native hub behind a group and the tag of its connections, to use peerhub.h beside p2p.h.
- * Borrowed: valid until the group is closed. Connection ids are the same in both interfaces.
+ * Borrowed: valid until the group is closed. Connection ids are the same in both interfaces. Opening,
+ * listening and stopping are the library's: this hub's callbacks are its own.
  *
  * Returns  S_OK; PEER_E_NOT_INITIALIZED; PEER_E_INVALID_GROUP
  *          E_INVALIDARG  hub or tag NULL

@@ -487,6 +487,24 @@ static void connect_by_address_errors(void **state)
 	agent_leave(&alice);
 }
 
+/* The only member there is oneself: no link comes of it, and the node goes on listening. */
+static void connect_by_address_to_oneself(void **state)
+{
+	WCHAR name[NAME_UNITS];
+	struct event event;
+
+	(void)state;
+	world_found(&alice, name);
+	assert_result(agent_connect_by_address(&alice, alice.group, &alice.address),
+		PEER_S_ALREADY_CONNECTED);
+	event = agent_event(&alice, alice.status);
+	assert_int_equal(event.type, PEER_GROUP_EVENT_CONNECTION_FAILED);
+	assert_result(event.reason, PEER_E_NO_MEMBER_CONNECTIONS);
+	assert_int_equal(agent_status(&alice), PEER_GROUP_STATUS_LISTENING);
+	assert_int_equal(agent_enum(&alice, PEER_CONNECTION_NEIGHBOR).count, 0);
+	agent_leave(&alice);
+}
+
 /* WELCOME counts as synchronised: status, neighbor events and no direct ones; and it is remembered. */
 static void connect_by_address_synchronises(void **state)
 {
@@ -880,6 +898,7 @@ int main(void)
 		G(first_connect_by_the_addresses_of_the_invitation),
 		G(first_connect_with_nobody_at_the_addresses),
 		G(connect_by_address_errors),
+		G(connect_by_address_to_oneself),
 		G(connect_by_address_synchronises),
 		G(handles_share_the_node),
 		G(close_delete_status_errors),
