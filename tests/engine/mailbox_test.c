@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct letter {
@@ -186,6 +187,69 @@ static void no_wake_up_is_lost(void **state)
 	assert_false(mailbox_has_mail(&mailbox));
 }
 
+/* ---- two posters at once ---------------------------------------------------------------------- */
+
+#define ROUNDS 20000u
+#define ROUNDS_MS 500u
+
+static _Atomic uint32_t round_begun, round_done;
+static struct letter pair[2];
+
+static void *poster_main(void *context)
+{
+	uint32_t mine = (uint32_t)(uintptr_t)context;
+
+	for (uint32_t round = 1;; round++) {
+		uint32_t now;
+
+		while ((now = atomic_load(&round_begun)) < round)
+			;
+		if (now == UINT32_MAX)
+			return NULL;
+		mailbox_post(&mailbox, &pair[mine].link);
+		atomic_fetch_add(&round_done, 1);
+	}
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Both see the owner asleep; one of them wakes it, once. */
+static void two_posters_wake_once(void **state)
+{
+	uint64_t until = now_ms() + ROUNDS_MS;
+	pthread_t threads[2];
+	uint32_t round = 0;
+
+	(void)state;
+	for (uintptr_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, poster_main, (void *)i), 0);
+	while (round < ROUNDS && now_ms() < until) {
+		uint64_t count;
+
+		round++;
+		assert_true(mailbox_sleep(&mailbox));
+		atomic_store(&round_begun, round);
+		while (atomic_load(&round_done) < 2 * round)
+			sched_yield();
+		assert_int_equal(read(mailbox.waker, &count, sizeof(count)), sizeof(count));
+		assert_int_equal(count, 1);
+		mailbox_awake(&mailbox);
+		assert_non_null(mailbox_take(&mailbox));
+		assert_non_null(mailbox_take(&mailbox));
+		assert_null(mailbox_take(&mailbox));
+	}
+	atomic_store(&round_begun, UINT32_MAX);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&mailbox.wakes), round);
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, mailbox_begin, mailbox_end)
 
 int main(void)
@@ -194,6 +258,7 @@ int main(void)
 		CASE(mail_comes_in_order),
 		CASE(sleeping_only_when_empty),
 		CASE(no_wake_up_is_lost),
+		CASE(two_posters_wake_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

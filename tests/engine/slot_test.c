@@ -141,6 +141,8 @@ static void close_answers(void **state)
 	assert_true(slot_take_mail(slot) & SLOT_CLOSE);
 	assert_true(slot_free(slot));
 	assert_int_equal(slot_close(slot, 1, TAG, true), SLOT_NOT_FOUND);
+	/* The next generation has not begun: an id of it cannot be, and is not found. */
+	assert_int_equal(slot_close(slot, 2, TAG, true), SLOT_NOT_FOUND);
 }
 
 static void close_of_a_dial_that_was_not_begun(void **state)
@@ -401,10 +403,10 @@ static void *stress_caller(void *context)
 		struct slot *slot = &stress.table.slots[index];
 		uint32_t dice = stress_random(&random);
 
-		if (id == 0) {
-			sched_yield();
+		if ((dice >> 16 & 15) == 0)
+			sched_yield(); /* few cores: let the owner in */
+		if (id == 0)
 			continue;
-		}
 		switch (dice >> 8 & 7) {
 		case 0:
 			stress_close(slot, id, dice);
@@ -549,6 +551,110 @@ static void many_threads_on_one_table(void **state)
 	assert_true(stress.frees > 0);
 }
 
+/* ---- two at once on one word ------------------------------------------------------------------ */
+
+#define RACE_ROUNDS 20000u
+#define RACE_MS 400u
+#define TAKERS 3
+#define TAKE_SLOTS 60000u
+
+static struct slot race_slot;
+static _Atomic uint32_t race_generation; /* the round's; 0: none */
+static atomic_bool race_stop;
+static _Atomic uint64_t race_wins, race_upgrades;
+
+/* Closes gracefully, upgrades at once, and again: some of it meets the owner's own steps. The owner does not
+ * wait for mail here, so nothing is posted: he looks at the word. */
+static void *race_closer(void *context)
+{
+	uint32_t generation;
+
+	(void)context;
+	while (!atomic_load(&race_stop)) {
+		enum slot_answer answer;
+
+		generation = atomic_load(&race_generation);
+		answer = slot_close(&race_slot, generation, TAG, false);
+		if (answer == SLOT_PUSH || answer == SLOT_DONE)
+			atomic_fetch_add(&race_wins, 1);
+		answer = slot_close(&race_slot, generation, TAG, true);
+		if (answer == SLOT_UPGRADED || answer == SLOT_UPGRADED_PUSH)
+			atomic_fetch_add(&race_upgrades, 1);
+		else if (answer == SLOT_PUSH || answer == SLOT_DONE)
+			atomic_fetch_add(&race_wins, 1);
+		if (slot_pin(&race_slot, generation))
+			(void)slot_unpin(&race_slot);
+	}
+	return NULL;
+}
+
+/* The owner's own end against a close and its upgrade: one of them has won each round, and the slot is
+ * freed once, after the upgrade or before it. */
+static void owner_and_closers_on_one_word(void **state)
+{
+	uint64_t until = now_ms() + RACE_MS, owner_wins = 0, lost = 0;
+	pthread_t threads[2];
+	uint32_t round;
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, race_closer, NULL), 0);
+	for (round = 0; round < RACE_ROUNDS && now_ms() < until; round++) {
+		atomic_store(&race_generation, slot_open(&race_slot, TAG, 0, false));
+		(void)slot_become_open(&race_slot);
+		/* In every other round a close gets a while to be first. */
+		for (uint32_t spin = 0; spin < (round & 1) * 20000; spin++)
+			if (word_of(&race_slot) & SLOT_CLOSE)
+				break;
+		if (slot_end(&race_slot))
+			owner_wins++;
+		else
+			lost++;
+		while (!slot_free(&race_slot))
+			if (word_of(&race_slot) & SLOT_MAILED)
+				(void)slot_take_mail(&race_slot);
+	}
+	atomic_store(&race_stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	print_message("%u rounds, %llu upgrades\n", round,
+		(unsigned long long)atomic_load(&race_upgrades));
+	assert_int_equal(owner_wins + lost, round);
+	assert_int_equal(atomic_load(&race_wins), lost);
+}
+
+static struct slot_table take_table;
+static _Atomic uint8_t taken_by[TAKE_SLOTS];
+static atomic_uint takers_ready;
+
+static void *taker(void *context)
+{
+	int64_t index;
+
+	atomic_fetch_add(&takers_ready, 1);
+	while (atomic_load(&takers_ready) < TAKERS)
+		;
+	while ((index = slot_take(&take_table)) >= 0)
+		assert_int_equal(atomic_exchange(&taken_by[index], (uint8_t)(uintptr_t)context), 0);
+	return NULL;
+}
+
+/* Each free slot goes to one taker. */
+static void takers_share_the_queue(void **state)
+{
+	pthread_t threads[TAKERS];
+
+	(void)state;
+	assert_int_equal(slot_table_init(&take_table, TAKE_SLOTS), 0);
+	assert_int_equal(slot_table_fill(&take_table, TAKE_SLOTS), TAKE_SLOTS);
+	for (uintptr_t i = 0; i < TAKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, taker, (void *)(i + 1)), 0);
+	for (int i = 0; i < TAKERS; i++)
+		pthread_join(threads[i], NULL);
+	for (uint32_t i = 0; i < TAKE_SLOTS; i++)
+		assert_int_not_equal(atomic_load(&taken_by[i]), 0);
+}
+
 #define CASE(function) cmocka_unit_test_setup(function, table_begin)
 
 int main(void)
@@ -568,6 +674,8 @@ int main(void)
 		CASE(pins_mail_only_when_somebody_may_wait),
 		CASE(chunks_come_in_order),
 		cmocka_unit_test(many_threads_on_one_table),
+		cmocka_unit_test(owner_and_closers_on_one_word),
+		cmocka_unit_test(takers_share_the_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
