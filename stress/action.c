@@ -61,7 +61,7 @@ static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uin
 		.kind = random_permille(&hand->random, 200) ? PH_KIND_NEIGHBOR : PH_KIND_DIRECT,
 		.framing = PH_FRAMING_MESSAGE,
 		.tls = world->options.tls,
-		.credentials = world->certs != NULL ? certs_credentials(world->certs) : NULL,
+		.credentials = world_credentials(world),
 		.tag = tag,
 	};
 	uint64_t serial, *id;
@@ -70,7 +70,7 @@ static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uin
 	dial_names_set(&names, group);
 	options.sni = names.sni;
 	options.group = names.group;
-	options.source = names.source;
+	options.source = world->trust != NULL ? trust_identity(world->trust) : names.source;
 	serial = audit_dial(world->audit, tag, &id);
 	if (serial == 0)
 		return 0;

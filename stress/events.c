@@ -103,6 +103,17 @@ static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer
 	return 0;
 }
 
+/* Dialled ends in another process's echo: its chain is checked against the files. */
+static int verify_remote(
+	struct world *world, const struct ph_chain *chain, struct ph_verdict *verdict)
+{
+	int status = trust_verify(world->trust, chain, 0, verdict->identity, verdict->refusal);
+
+	if (status == -EACCES)
+		audit_violation(world->audit, 0, "the far end's certificate: %s", verdict->refusal);
+	return status;
+}
+
 static int chain_check(struct world *world, const struct ph_chain *chain)
 {
 	if (world->certs == NULL)
@@ -119,6 +130,8 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 	uint64_t serial;
 
 	(void)expected;
+	if (world->trust != NULL)
+		return verify_remote(world, chain, verdict);
 	if (chain_check(world, chain) < 0) {
 		audit_violation(world->audit, 0, "a chain that nobody made, %u long", chain->count);
 		return -EACCES;

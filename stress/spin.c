@@ -42,7 +42,8 @@ static const char usage_text[] =
 	"  --shards N          shards of each hub (default 2)\n"
 	"  --slots N           connection slots of a shard (default: enough; few ones run out)\n"
 	"  --tls none|mutual   default mutual, with certificates made in memory\n"
-	"  --remote HOST:PORT  dial a peerhub-echo --framing message there instead; needs --tls none\n"
+	"  --remote HOST:PORT  dial a peerhub-echo --framing message there instead\n"
+	"  --cert, --key, --ca with --remote and mutual TLS: PEM files as peerhub-echo takes them\n"
 	"  --patience S        seconds without progress that are a hang (default 20)\n"
 	"  --json FILE         write the result as JSON, too\n"
 	"  --help              this text\n"
@@ -79,6 +80,9 @@ enum {
 	OPT_SLOTS,
 	OPT_TLS,
 	OPT_REMOTE,
+	OPT_CERT,
+	OPT_KEY,
+	OPT_CA,
 	OPT_PATIENCE,
 	OPT_JSON,
 	OPT_HELP
@@ -95,6 +99,9 @@ static const struct option long_options[] = {
 	{"slots", required_argument, NULL, OPT_SLOTS},
 	{"tls", required_argument, NULL, OPT_TLS},
 	{"remote", required_argument, NULL, OPT_REMOTE},
+	{"cert", required_argument, NULL, OPT_CERT},
+	{"key", required_argument, NULL, OPT_KEY},
+	{"ca", required_argument, NULL, OPT_CA},
 	{"patience", required_argument, NULL, OPT_PATIENCE},
 	{"json", required_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -162,6 +169,15 @@ static int option_take(struct spin *spin, int opt, const char *text)
 		return ph_address_parse(text, &world->remote) < 0
 			? usage_error("--remote takes a numeric HOST:PORT", text)
 			: 0;
+	case OPT_CERT:
+		world->cert_path = text;
+		return 0;
+	case OPT_KEY:
+		world->key_path = text;
+		return 0;
+	case OPT_CA:
+		world->ca_path = text;
+		return 0;
 	case OPT_PATIENCE:
 		return option_number(
 			text, 100000, "--patience takes a number from 1", &spin->patience_s);
@@ -176,6 +192,8 @@ static int option_take(struct spin *spin, int opt, const char *text)
 static int options_check(const struct spin *spin)
 {
 	const struct world_options *world = &spin->world_options;
+	bool has_files =
+		world->cert_path != NULL && world->key_path != NULL && world->ca_path != NULL;
 
 	if (world->connections == 0)
 		return usage_error("--connections is missing", NULL);
@@ -183,8 +201,9 @@ static int options_check(const struct spin *spin)
 		return usage_error("--threads is missing", NULL);
 	if (spin->seconds == 0)
 		return usage_error("--seconds is missing", NULL);
-	if (world->is_remote && world->tls != PH_TLS_NONE)
-		return usage_error("--remote needs --tls none", NULL);
+	if (has_files != (world->is_remote && world->tls == PH_TLS_MUTUAL))
+		return usage_error(
+			"--cert, --key and --ca belong to --remote with mutual TLS", NULL);
 	return 0;
 }
 

@@ -95,6 +95,22 @@ static uint32_t power_above(uint64_t value)
 	return power;
 }
 
+/* Whom we believe: ourselves, or the authority that the far end's operator named. */
+static int trust_start(struct world *world, char *why)
+{
+	const struct world_options *options = &world->options;
+	char text[TRUST_WHY_BYTES] = "";
+	int status;
+
+	if (!options->is_remote)
+		return certs_create(&world->certs);
+	status = trust_create(
+		options->cert_path, options->key_path, options->ca_path, &world->trust, text);
+	if (status < 0)
+		snprintf(why, PH_WHY_BYTES, "%.*s", (int)PH_WHY_BYTES - 1, text);
+	return status;
+}
+
 static int world_init(struct world *world, char *why)
 {
 	const struct audit_options audit_options = {
@@ -115,9 +131,10 @@ static int world_init(struct world *world, char *why)
 		? -ENOMEM
 		: audit_create(&audit_options, &world->audit);
 	if (status == 0 && world->options.tls == PH_TLS_MUTUAL)
-		status = certs_create(&world->certs);
+		status = trust_start(world, why);
 	if (status < 0) {
-		snprintf(why, PH_WHY_BYTES, "%s", strerror(-status));
+		if (why[0] == '\0')
+			snprintf(why, PH_WHY_BYTES, "%s", strerror(-status));
 		return status;
 	}
 	return hubs_start(world, why);
@@ -165,6 +182,7 @@ void world_destroy(struct world *world)
 	if (world == NULL)
 		return;
 	certs_destroy(world->certs);
+	trust_destroy(world->trust);
 	audit_destroy(world->audit);
 	free(world->hands);
 	free(world->dialled);
@@ -181,6 +199,13 @@ struct hand *world_hand_claim(struct world *world)
 	random_init(&hand->random, world->options.seed, lane);
 	hand->lane = lane;
 	return hand;
+}
+
+struct ph_credentials *world_credentials(const struct world *world)
+{
+	if (world->trust != NULL)
+		return trust_credentials(world->trust);
+	return world->certs != NULL ? certs_credentials(world->certs) : NULL;
 }
 
 void world_group_end(struct world *world, uint32_t group, enum ph_how how)

@@ -13,6 +13,8 @@
 #include "certs.h"
 #include "peerhub.h"
 
+#include "../bench/echo/trust.h"
+
 #define WORLD_HUBS_MAX 2u
 #define WORLD_LISTENERS 8u /* addresses of a hub: local ports last eight times as long */
 #define WORLD_GROUPS 8u
@@ -41,13 +43,15 @@ struct world_options {
 	enum ph_tls tls;
 	bool is_remote; /* dial `remote` only */
 	ph_address remote;
+	const char *cert_path, *key_path, *ca_path; /* with is_remote and TLS */
 	uint64_t seed;
 };
 
 struct world {
 	struct world_options options;
 	struct audit *audit;
-	struct certs *certs; /* NULL without TLS */
+	struct certs *certs; /* NULL without TLS, and when the far end is another's */
+	struct trust *trust; /* of the files, when the far end is another's */
 	struct ph_hub *hubs[WORLD_HUBS_MAX]; /* set before the first actor runs */
 	ph_address addresses[WORLD_HUBS_MAX][WORLD_LISTENERS];
 	_Atomic uint64_t *dialled; /* [connections] serials; 0 = empty */
@@ -71,6 +75,7 @@ void world_destroy(struct world *world); /* after world_stop, or of one that nev
 
 /* The calling thread's own, for as long as the world lives; at most `lanes` threads ask. */
 struct hand *world_hand_claim(struct world *world);
+struct ph_credentials *world_credentials(const struct world *world); /* borrowed; NULL: no TLS */
 /* End a group on all hubs and give it a new tag. */
 void world_group_end(struct world *world, uint32_t group, enum ph_how how);
 /* What the hubs counted, added up. */

@@ -29,29 +29,27 @@ struct echo {
 /* ---- callbacks, on the shards ---------------------------------------------------------- */
 
 /*
- * The peer protocol wants names. `identity.group.p2p` names both; whatever else a client asks for,
- * we are that, as identity and as group: an echo server belongs to nobody.
+ * The peer protocol wants names. We are the identity of our certificate in whatever group the client
+ * asks for, `any.GROUP.p2p` or a plain name: an echo server belongs to nobody.
  */
-static void names_from_sni(const char *sni, char *group, char *identity)
+static void group_from_sni(const char *sni, char *group)
 {
 	const char *dot = strchr(sni, '.');
 	const char *end = dot != NULL ? strchr(dot + 1, '.') : NULL;
 
-	if (end != NULL && strcmp(end, ".p2p") == 0) {
-		snprintf(identity, PH_NAME_BYTES_MAX, "%.*s", (int)(dot - sni), sni);
+	if (end != NULL && strcmp(end, ".p2p") == 0)
 		snprintf(group, PH_NAME_BYTES_MAX, "%.*s", (int)(end - dot - 1), dot + 1);
-		return;
-	}
-	snprintf(identity, PH_NAME_BYTES_MAX, "%s", sni[0] != '\0' ? sni : "echo");
-	snprintf(group, PH_NAME_BYTES_MAX, "%s", sni[0] != '\0' ? sni : "echo");
+	else
+		snprintf(group, PH_NAME_BYTES_MAX, "%s", sni[0] != '\0' ? sni : "echo");
 }
 
 static int echo_on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
 {
 	const struct echo *echo = hub_user;
 
-	names_from_sni(sni, answer->group, answer->identity);
-	answer->credentials = trust_credentials(echo->trust);
+	group_from_sni(sni, answer->group);
+	snprintf(answer->identity, sizeof(answer->identity), "%s", trust_identity(echo->trust));
+	answer->credentials = ph_credentials_get(trust_credentials(echo->trust));
 	return 0;
 }
 
@@ -59,16 +57,14 @@ static int echo_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 	const char *expected, const struct ph_chain *chain, struct ph_verdict *verdict)
 {
 	const struct echo *echo = hub_user;
-	char identity[PH_NAME_BYTES_MAX];
 
 	(void)id;
-	(void)accepted;
 	(void)expected;
 	verdict->tag = ECHO_TAG;
 	if (echo->trust == NULL)
 		return 0; /* --tls was not asked for: everybody is welcome */
-	names_from_sni(sni != NULL ? sni : "", verdict->group, identity);
-	return trust_verify(echo->trust, chain, verdict->identity, verdict->refusal);
+	group_from_sni(sni != NULL ? sni : "", verdict->group);
+	return trust_verify(echo->trust, chain, accepted, verdict->identity, verdict->refusal);
 }
 
 static int echo_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,

@@ -14,6 +14,7 @@
 struct trust {
 	struct ph_credentials *credentials;
 	X509_STORE *anchors;
+	char identity[PH_NAME_BYTES_MAX];
 };
 
 /* A certificate chain as DER blocks that OPENSSL_free takes back. */
@@ -60,7 +61,17 @@ static void der_chain_free(struct der_chain *chain)
 	chain->count = 0;
 }
 
-static int der_chain_read(struct der_chain *chain, const char *path, char *why)
+static void identity_set(X509 *leaf, char *identity)
+{
+	const X509_NAME *subject = X509_get_subject_name(leaf);
+
+	if (X509_NAME_get_text_by_NID(
+		    (X509_NAME *)subject, NID_commonName, identity, (int)PH_NAME_BYTES_MAX) <= 0)
+		X509_NAME_oneline(subject, identity, (int)PH_NAME_BYTES_MAX);
+}
+
+/* The chain of a file; `identity` gets the leaf's. */
+static int der_chain_read(struct der_chain *chain, const char *path, char *identity, char *why)
 {
 	FILE *file = fopen(path, "re");
 	int status = 0;
@@ -73,6 +84,8 @@ static int der_chain_read(struct der_chain *chain, const char *path, char *why)
 			status = why_set(why, path, "more than 25 certificates");
 		else if (der_chain_add(chain, cert) < 0)
 			status = why_set(why, path, "a certificate cannot be encoded");
+		else if (chain->count == 1)
+			identity_set(cert, identity);
 		X509_free(cert);
 	}
 	/* The loop ends on "no start line" when all was read; anything else is a broken block. */
@@ -118,7 +131,7 @@ static int credentials_read(
 	size_t key_bytes = 0;
 	int status;
 
-	status = der_chain_read(&chain, cert_path, why);
+	status = der_chain_read(&chain, cert_path, trust->identity, why);
 	if (status < 0)
 		goto undo_chain;
 	status = key_read(key_path, &key, &key_bytes, why);
@@ -184,16 +197,12 @@ void trust_destroy(struct trust *trust)
 
 struct ph_credentials *trust_credentials(const struct trust *trust)
 {
-	return ph_credentials_get(trust->credentials);
+	return trust->credentials;
 }
 
-static void identity_set(X509 *leaf, char *identity)
+const char *trust_identity(const struct trust *trust)
 {
-	const X509_NAME *subject = X509_get_subject_name(leaf);
-
-	if (X509_NAME_get_text_by_NID(
-		    (X509_NAME *)subject, NID_commonName, identity, (int)PH_NAME_BYTES_MAX) <= 0)
-		X509_NAME_oneline(subject, identity, (int)PH_NAME_BYTES_MAX);
+	return trust->identity;
 }
 
 static STACK_OF(X509) * intermediates_create(const struct ph_chain *chain)
@@ -209,8 +218,8 @@ static STACK_OF(X509) * intermediates_create(const struct ph_chain *chain)
 	return stack;
 }
 
-int trust_verify(
-	const struct trust *trust, const struct ph_chain *chain, char *identity, char *refusal)
+int trust_verify(const struct trust *trust, const struct ph_chain *chain, int accepted,
+	char *identity, char *refusal)
 {
 	X509 *leaf = chain->x509[0];
 	STACK_OF(X509) *intermediates = intermediates_create(chain);
@@ -219,7 +228,7 @@ int trust_verify(
 
 	if (intermediates == NULL || path == NULL ||
 		X509_STORE_CTX_init(path, trust->anchors, leaf, intermediates) != 1 ||
-		X509_STORE_CTX_set_default(path, "ssl_client") != 1) {
+		X509_STORE_CTX_set_default(path, accepted ? "ssl_client" : "ssl_server") != 1) {
 		snprintf(refusal, PH_TEXT_BYTES_MAX, "no memory to check the chain");
 	} else if (X509_verify_cert(path) == 1) {
 		identity_set(leaf, identity);

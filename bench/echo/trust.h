@@ -1,6 +1,7 @@
 /*
- * What peerhub-echo shows in TLS and whom it believes: credentials and trust anchors out of PEM
- * files. Made once by the main thread, then read by all shards; nothing in it changes.
+ * What a program shows in TLS and whom it believes: credentials and trust anchors out of PEM files
+ * (peerhub-echo, and peerhub-stress when it dials one). Made once by the main thread, then read by
+ * all shards; nothing in it changes. An identity is the common name of a leaf.
  */
 #ifndef PEERHUB_ECHO_TRUST_H
 #define PEERHUB_ECHO_TRUST_H
@@ -16,15 +17,16 @@ int trust_create(const char *cert_path, const char *key_path, const char *ca_pat
 	struct trust **trust, char *why);
 void trust_destroy(struct trust *trust); /* NULL allowed */
 
-/* One new reference for the engine. */
-struct ph_credentials *trust_credentials(const struct trust *trust);
+struct ph_credentials *trust_credentials(const struct trust *trust); /* borrowed */
+const char *trust_identity(const struct trust *trust); /* our own leaf's; borrowed */
 
 /*
- * Build and check the path from a client's leaf to a trusted CA: signatures, validity, purpose.
- * identity[PH_NAME_BYTES_MAX] gets the leaf's common name (or its whole subject), refusal
- * [PH_TEXT_BYTES_MAX] the reason when refused. 0, -EACCES (refused), -ENOMEM. Any thread.
+ * Build and check the path from a peer's leaf to a trusted CA: signatures, validity, purpose (a TLS
+ * client's when it was accepted, else a server's). identity[PH_NAME_BYTES_MAX] gets the leaf's
+ * common name (or its whole subject), refusal[PH_TEXT_BYTES_MAX] the reason when refused.
+ * 0, -EACCES (refused), -ENOMEM. Any thread.
  */
-int trust_verify(
-	const struct trust *trust, const struct ph_chain *chain, char *identity, char *refusal);
+int trust_verify(const struct trust *trust, const struct ph_chain *chain, int accepted,
+	char *identity, char *refusal);
 
 #endif

@@ -143,13 +143,23 @@ finish
 
 # ---- the peer protocol ----------------------------------------------------------------------
 
-if [ -x "$build/peerhub-stress" ]; then
-	begin --threads 2 --address 127.0.0.1 --framing message
-	"$build/peerhub-stress" spin --connections 50 --threads 2 --seconds 2 --tls none \
-		--remote "127.0.0.1:$port" --patience 60 >"$work/spin" 2>&1 || {
+spin_remote() {
+	"$build/peerhub-stress" spin --connections 50 --threads 2 --seconds 2 --patience 60 \
+		--remote "127.0.0.1:$port" "$@" --json "$work/json" >"$work/spin" 2>&1 || {
 		tail -n 40 "$work/spin" >&2
 		fail "peerhub-stress found something"
 	}
+	grep -q '"messages_received": [1-9]' "$work/json" || fail "no message came back"
+}
+
+if [ -x "$build/peerhub-stress" ]; then
+	begin --threads 2 --address 127.0.0.1 --framing message
+	spin_remote --tls none
+	finish
+	begin --threads 2 --address 127.0.0.1 --framing message --tls --cert "$work/server.pem" \
+		--key "$work/server.key" --ca "$work/ca.pem"
+	spin_remote --tls mutual --cert "$work/client.pem" --key "$work/client.key" \
+		--ca "$work/ca.pem"
 	finish
 fi
 echo "echo_test: OK"
