@@ -186,7 +186,7 @@ run 1 group invite --home "$h" --for "$dir/nothing"
 err_has "cannot open \"$dir/nothing\""
 run 1 group invite --home "$h" --for "$dir/password"
 err_has 'E_INVALIDARG'
-for name in alice bob carol; do new_member $name; done
+for name in alice bob carol dora; do new_member $name; done
 run 1 group join --home "$(home bob)" "$dir/alice.inv"
 err_has 'PEER_E_INVITATION_NOT_TRUSTED'
 sed 's/[A-F]/G/' "$dir/alice.inv" | head -c 900 >"$dir/broken.inv"
@@ -286,7 +286,27 @@ echo 'hello all' | timeout -k 5 $LIMIT "$program" peer --home "$(home alice)" --
 	--listen '[::1]:0' --broadcast --timeout 40 >"$dir/out" 2>"$dir/err" || fail "no broadcast"
 await_line bob "^line $alice hello all\$"
 
+stop bob "$bob_pid" 0
+
+echo "-- a member serves as a hub"
+start second hub --home "$(home alice)" --listen '[::1]:0' --neighbor "$hub" --receive-lines
+second_pid=$started
+await_line second '^ready '
+second=$(ready_address second)
+start bob peer --home "$(home bob)" --group "${group:0:8}" --hub "$second" --listen '[::1]:0' \
+	--receive "$dir/in-bob4" --count 1 --timeout 50
+bob_pid=$started
+await_line bob '^ready '
+run 0 peer --home "$(home dora)" --invitation "$dir/dora.inv" --hub "$alice@$second" --listen '[::1]:0' --via-hub --to "$bob" \
+	--send "$dir/files/chunk" --timeout 40
+ended bob "$bob_pid" 0
+cmp -s "$dir/files/chunk" "$dir/in-bob4/chunk" || fail "chunk did not come through the second hub"
+stop second "$second_pid" 0
+
 echo "-- failures"
+start bob peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --receive-lines --timeout 50
+bob_pid=$started
+await_line bob '^ready '
 run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --to "$bob" \
 	--send "$dir/files/chunk" --wait 1 --timeout 20
 err_has 'takes nothing of this kind'
