@@ -9,6 +9,9 @@
 #include "engine/wire.h"
 #include "tests/engine/test_certs.h"
 
+#include <pthread.h>
+#include <time.h>
+
 static struct ph_credentials *credentials;
 
 /* What ends a connection may be said again at any later time. */
@@ -344,6 +347,55 @@ static void leaving_for_the_transport(void **state)
 	assert_int_equal(harness_counter(&it, COUNTER_protocol_errors), 0);
 }
 
+#define UPGRADE_ROUNDS 4000
+#define UPGRADE_MS 400
+
+static _Atomic uint64_t upgrade_id;
+static atomic_bool upgrade_stop;
+
+static void *upgrader(void *context)
+{
+	(void)context;
+	while (!atomic_load(&upgrade_stop)) {
+		int status = ph_close(atomic_load(&upgrade_id), HARNESS_TAG, PH_ABORT, 0, NULL);
+
+		assert_true(status == -ENOENT || status == -EALREADY);
+	}
+	return NULL;
+}
+
+/* Another thread makes an abort of a graceful close at any moment up to the very last: the slot is then not
+ * freed before that mail has been read, and there is one on_closed. */
+static void upgrade_meets_the_last_step(void **state)
+{
+	struct timespec begin, now;
+	pthread_t thread;
+	int32_t file;
+
+	(void)state;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	assert_int_equal(pthread_create(&thread, NULL, upgrader, NULL), 0);
+	for (int i = 0; i < UPGRADE_ROUNDS; i++) {
+		uint64_t id = harness_open_dialled(&it, PH_FRAMING_RAW, &file);
+
+		assert_int_equal(harness_close(&it, id, PH_GRACEFUL), 0);
+		script_peer_end(it.ring, file, 0);
+		if (i & 1)
+			harness_turns(&it, 2);
+		atomic_store(&upgrade_id, id);
+		harness_turns(&it, 6);
+		assert_int_equal(harness_peer(&it, id)->closed, 1);
+		assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_LOCAL_CLOSE);
+		it.peer_count = 0; /* each round is a life of its own */
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 >
+			UPGRADE_MS)
+			break;
+	}
+	atomic_store(&upgrade_stop, true);
+	pthread_join(thread, NULL);
+}
+
 static int group_begin(void **state)
 {
 	(void)state;
@@ -373,6 +425,7 @@ int main(void)
 		CASE(nobody_listens),
 		CASE(raw_over_tls),
 		CASE(leaving_for_the_transport),
+		CASE(upgrade_meets_the_last_step),
 	};
 
 	return cmocka_run_group_tests(tests, group_begin, group_end);

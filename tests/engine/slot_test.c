@@ -555,8 +555,8 @@ static void many_threads_on_one_table(void **state)
 
 #define RACE_ROUNDS 20000u
 #define RACE_MS 400u
-#define TAKERS 3
-#define TAKE_SLOTS 60000u
+#define TAKERS 2
+#define TAKE_SLOTS 4000u
 
 static struct slot race_slot;
 static _Atomic uint32_t race_generation; /* the round's; 0: none */
@@ -624,35 +624,49 @@ static void owner_and_closers_on_one_word(void **state)
 }
 
 static struct slot_table take_table;
-static _Atomic uint8_t taken_by[TAKE_SLOTS];
-static atomic_uint takers_ready;
+static _Atomic uint32_t taken_in[TAKE_SLOTS]; /* the round in which it was taken last */
+static _Atomic uint32_t take_round, take_done;
 
 static void *taker(void *context)
 {
-	int64_t index;
+	(void)context;
+	for (uint32_t round = 1;; round++) {
+		uint32_t now;
+		int64_t index;
 
-	atomic_fetch_add(&takers_ready, 1);
-	while (atomic_load(&takers_ready) < TAKERS)
-		;
-	while ((index = slot_take(&take_table)) >= 0)
-		assert_int_equal(atomic_exchange(&taken_by[index], (uint8_t)(uintptr_t)context), 0);
-	return NULL;
+		while ((now = atomic_load(&take_round)) < round)
+			;
+		if (now == UINT32_MAX)
+			return NULL;
+		while ((index = slot_take(&take_table)) >= 0)
+			assert_int_not_equal(atomic_exchange(&taken_in[index], round), round);
+		atomic_fetch_add(&take_done, 1);
+	}
 }
 
 /* Each free slot goes to one taker. */
 static void takers_share_the_queue(void **state)
 {
+	uint64_t until = now_ms() + RACE_MS;
 	pthread_t threads[TAKERS];
+	uint32_t round = 0;
 
 	(void)state;
 	assert_int_equal(slot_table_init(&take_table, TAKE_SLOTS), 0);
-	assert_int_equal(slot_table_fill(&take_table, TAKE_SLOTS), TAKE_SLOTS);
-	for (uintptr_t i = 0; i < TAKERS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, taker, (void *)(i + 1)), 0);
+	for (int i = 0; i < TAKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, taker, NULL), 0);
+	do {
+		round++;
+		assert_int_equal(slot_table_fill(&take_table, TAKE_SLOTS), TAKE_SLOTS);
+		atomic_store(&take_round, round);
+		while (atomic_load(&take_done) < TAKERS * round)
+			sched_yield();
+		for (uint32_t i = 0; i < TAKE_SLOTS; i++)
+			assert_int_equal(atomic_load(&taken_in[i]), round);
+	} while (now_ms() < until);
+	atomic_store(&take_round, UINT32_MAX);
 	for (int i = 0; i < TAKERS; i++)
 		pthread_join(threads[i], NULL);
-	for (uint32_t i = 0; i < TAKE_SLOTS; i++)
-		assert_int_not_equal(atomic_load(&taken_by[i]), 0);
 }
 
 #define CASE(function) cmocka_unit_test_setup(function, table_begin)
