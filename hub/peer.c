@@ -59,6 +59,7 @@ struct peer {
 	bool has_address; /* we go online by addresses, not by discovery */
 	uint64_t online_retry_ms; /* 0: no attempt is waiting */
 	uint64_t online_give_up_ms;
+	HRESULT neighbor_error; /* how the last neighbor connection failed: says more than the group */
 	uint64_t linger_until_ms; /* 0: not lingering */
 };
 
@@ -218,9 +219,14 @@ static void on_online_failed(struct peer *peer, HRESULT reason, uint64_t now_ms)
 		peer->online_retry_ms = now_ms + RETRY_MS;
 		return;
 	}
+	if (peer->has_address && FAILED(peer->neighbor_error))
+		reason = peer->neighbor_error;
 	if (peer->has_address)
-		say_error("cannot reach %s: %s", peer->links[0].address_text,
-			PeerhubResultName(reason));
+		say_error("cannot reach %s: %s%s", peer->links[0].address_text,
+			PeerhubResultName(reason),
+			reason == PEER_E_CONNECTION_REFUSED
+				? " (is another process with this identity connected there?)"
+				: "");
 	else
 		say_error("cannot bring \"%s\" online: %s (a member who was never connected needs "
 			  "--hub HOST:PORT)",
@@ -427,6 +433,10 @@ static void on_event(struct peer *peer, const PEER_GROUP_EVENT_DATA *event, uint
 		return;
 	case PEER_GROUP_EVENT_INCOMING_DATA:
 		on_data(peer, &event->incomingData, now_ms);
+		return;
+	case PEER_GROUP_EVENT_NEIGHBOR_CONNECTION:
+		if (event->connectionChangeData.status == PEER_CONNECTION_FAILED)
+			peer->neighbor_error = event->connectionChangeData.hrConnectionFailedReason;
 		return;
 	case PEER_GROUP_EVENT_CONNECTION_FAILED:
 		on_online_failed(peer, event->hrConnectionFailedReason, now_ms);

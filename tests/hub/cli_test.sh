@@ -318,7 +318,7 @@ run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --send "$dir/n
 err_has "cannot open \"$dir/nothing\""
 run 1 peer --home "$(home alice)" --hub '[::1]:1' --listen '[::1]:0' --wait 1 --timeout 20 \
 	--send "$dir/files/chunk"
-err_has 'cannot reach [::1]:1'
+err_has 'cannot reach [::1]:1: PEER_E_CONNECTION_FAILED'
 run 1 peer --home "$(home alice)" --hub "$bob@$hub" --listen '[::1]:0' --wait 1 --timeout 20 \
 	--send "$dir/files/chunk"
 err_has 'PEER_E_CONNECTION_NOT_AUTHENTICATED'
@@ -338,11 +338,15 @@ echo "-- a group of its own is not entered"
 run 0 group create --home "$(home carol)"
 run 1 peer --home "$(home carol)" --hub "$hub" --listen '[::1]:0' --wait 1 --timeout 20 \
 	--send "$dir/files/chunk"
+err_has "cannot reach $hub: PEER_E_CONNECTION_NOT_AUTHENTICATED"
 
 echo "-- the end"
 start bob peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --receive "$dir/in-bob3"
 bob_pid=$started
 await_line bob '^ready '
+run 1 peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --wait 0 --timeout 20 \
+	--send "$dir/files/chunk"
+err_has 'is another process with this identity connected there?'
 stop hub "$hub_pid" 0
 grep -q "^relayed [0-9]* bytes [0-9]* absent [0-9]* slow [0-9]* errors 0 group $group\$" "$dir/hub.out" ||
 	fail "the hub did not say what it relayed"
