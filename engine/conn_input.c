@@ -25,6 +25,8 @@
 #include <string.h>
 
 #define CARRY_FIRST_BYTES 256u
+/* Cipher text that waits: twice what conn_output.c encrypts ahead, so only answers to key updates get there. */
+#define ANSWERS_BYTES_MAX (512u * 1024u)
 
 /* ---- provided buffers and spill ---------------------------------------------------------- */
 
@@ -717,11 +719,13 @@ static void conn_on_tls_failed(struct conn *conn)
 		conn_fail(conn, PH_REASON_TRANSPORT_HANDSHAKE_LOST, -EPROTO, text);
 		return;
 	}
-	if (conn->state == CONN_DRAINING)
+	if (conn->state == CONN_DRAINING) {
 		conn_fail(conn, PH_REASON_PROTOCOL_TLS, -EPROTO, text);
-	else
-		conn_leave(
-			conn, PH_REASON_PROTOCOL_TLS, PH_SIDE_ENGINE, conn->wire.bytes > 0, text);
+		return;
+	}
+	/* An alert is the last that TLS says: no data and no goodbye could be encrypted behind it. */
+	conn->goodbye_queued = true;
+	conn_leave(conn, PH_REASON_PROTOCOL_TLS, PH_SIDE_ENGINE, conn->wire.bytes > 0, text);
 }
 
 /* Plain bytes out of TLS until it wants more input. False: the connection has ended or is leaving. */
@@ -732,6 +736,11 @@ static bool conn_decrypt(struct conn *conn)
 	for (;;) {
 		ssize_t got = tls_read(conn->tls, shard->plain, sizeof(shard->plain), &conn->wire);
 
+		if (conn->wire.bytes > ANSWERS_BYTES_MAX) {
+			conn_fail(conn, PH_REASON_LIMIT_SLOW, 0,
+				"the peer asks for key updates and does not read them");
+			return false;
+		}
 		if (got > 0) {
 			conn_plain(conn, shard->plain, (size_t)got);
 			if (!conn_is_listening(conn))

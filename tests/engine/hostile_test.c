@@ -11,12 +11,16 @@
 #include <cmocka.h>
 
 #include "peerhub.h"
+#include "tests/engine/test_certs.h"
+
+#include <openssl/ssl.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -93,6 +97,15 @@ static void world_tell(struct world *world, unsigned *counter)
 	(*counter)++;
 	pthread_cond_broadcast(&world->changed);
 	pthread_mutex_unlock(&world->lock);
+}
+
+static struct ph_credentials *own_credentials; /* of the cases with TLS */
+
+static int on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
+{
+	(void)hub_user, (void)sni;
+	answer->credentials = ph_credentials_get(own_credentials);
+	return 0;
 }
 
 static void nap(long ms)
@@ -184,6 +197,7 @@ static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_r
 }
 
 static const struct ph_callbacks callbacks = {
+	.on_hello = on_hello,
 	.on_verify = on_verify,
 	.on_connect = on_connect,
 	.on_open = on_open,
@@ -194,7 +208,9 @@ static const struct ph_callbacks callbacks = {
 static ph_address world_begin(
 	struct world *world, enum ph_framing framing, struct ph_options options)
 {
-	struct ph_listen_options listen = {.framing = framing, .tls = PH_TLS_NONE, .tag = TAG};
+	struct ph_listen_options listen = {.framing = framing,
+		.tls = own_credentials != NULL ? PH_TLS_MUTUAL : PH_TLS_NONE,
+		.tag = TAG};
 	char why[PH_WHY_BYTES];
 	ph_address bound;
 
@@ -479,6 +495,87 @@ static void hostile_listen_end_while_stopping(void **state)
 	}
 }
 
+/* A TLS client with a raw connection to a hub that has TLS. */
+struct client {
+	struct world world;
+	SSL_CTX *context;
+	SSL *ssl;
+	EVP_PKEY *key;
+	X509 *certificate;
+	int fd;
+};
+
+static void client_begin(struct client *client)
+{
+	struct ph_options options = {.shard_count = 1,
+		.connections_per_shard = 64,
+		.socket_send_bytes = 16384,
+		.socket_receive_bytes = 65536};
+	int small = 16384;
+	ph_address to;
+
+	own_credentials = test_identity_create(TEST_P256, "hub");
+	to = world_begin(&client->world, PH_FRAMING_RAW, options);
+	client->fd = stranger(&to);
+	assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	client->context = SSL_CTX_new(TLS_client_method());
+	client->key = test_key_create(TEST_P256);
+	client->certificate = test_certificate_create(client->key, "c", NULL, client->key, 0);
+	assert_int_equal(SSL_CTX_use_certificate(client->context, client->certificate), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey(client->context, client->key), 1);
+	client->ssl = SSL_new(client->context);
+	assert_int_equal(SSL_set_fd(client->ssl, client->fd), 1);
+	assert_int_equal(SSL_connect(client->ssl), 1);
+	world_wait(&client->world, &client->world.opened, 1);
+}
+
+static void client_end(struct client *client)
+{
+	close(client->fd);
+	world_wait(&client->world, &client->world.closed, 1);
+	world_end(&client->world);
+	SSL_free(client->ssl);
+	SSL_CTX_free(client->context);
+	X509_free(client->certificate);
+	EVP_PKEY_free(client->key);
+	ph_credentials_put(own_credentials);
+	own_credentials = NULL;
+}
+
+/* A record that is no record: our alert reaches the peer, not just a reset. */
+static void hostile_bad_record_is_told(void **state)
+{
+	static const uint8_t record[45] = {23, 3, 3, 0, 40};
+	static struct client client;
+	uint8_t alert[64];
+
+	(void)state;
+	client_begin(&client);
+	say(client.fd, record, sizeof(record));
+	/* Header, alert, its inner type, and the tag of AES-GCM. */
+	assert_int_equal(recv(client.fd, alert, 5 + 2 + 1 + 16, MSG_WAITALL), 5 + 2 + 1 + 16);
+	assert_int_equal(alert[0], 23);
+	client_end(&client);
+	assert_int_equal(client.world.receipt.reason, PH_REASON_PROTOCOL_TLS);
+}
+
+/* A peer that asks for key updates for ever and reads no answer is ended: what waits for it has a bound. */
+static void hostile_key_updates_have_a_bound(void **state)
+{
+	static struct client client;
+	unsigned updates = 0;
+
+	(void)state;
+	client_begin(&client);
+	/* 512 KiB of answers, the two sockets' buffers, and ours to send: far less than this. */
+	while (updates < 200000 && SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED) == 1 &&
+		SSL_write(client.ssl, "x", 1) == 1)
+		updates++;
+	assert_true(updates < 200000);
+	client_end(&client);
+	assert_int_equal(client.world.receipt.reason, PH_REASON_LIMIT_SLOW);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,7 +586,10 @@ int main(void)
 		cmocka_unit_test(hostile_small_table_goes_on),
 		cmocka_unit_test(hostile_connect_twice),
 		cmocka_unit_test(hostile_listen_end_while_stopping),
+		cmocka_unit_test(hostile_bad_record_is_told),
+		cmocka_unit_test(hostile_key_updates_have_a_bound),
 	};
 
+	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
