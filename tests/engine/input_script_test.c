@@ -502,6 +502,46 @@ static void starved_receives_go_on_later(void **state)
 	}
 }
 
+/* With buffers held by others, the starved wait until half of them are back. */
+static void starved_receives_wait_for_half_of_the_buffers(void **state)
+{
+	static uint8_t much[4 * 65536];
+	struct ph_options options;
+	uint64_t holders[4], id;
+	int32_t files[4], file;
+	struct script_op *recv;
+
+	(void)state;
+	harness_end(&it);
+	harness_options(&options);
+	options.receive_buffer_bytes = 65536; /* one is all that a connection looks at in a turn */
+	assert_int_equal(harness_start(&it, &options), 0);
+	for (int i = 0; i < 4; i++)
+		holders[i] = harness_open_dialled(&it, PH_FRAMING_RAW, &files[i]);
+	id = harness_open_dialled(&it, PH_FRAMING_RAW, &file);
+	for (int i = 0; i < 4; i++)
+		script_peer_data(it.ring, files[i], much, sizeof(much));
+	script_peer_data(it.ring, file, "waits", 5);
+	harness_turn(&it);
+	assert_int_equal(harness_counter(&it, COUNTER_receive_starved), 1);
+	assert_int_equal(ring_buffers_out(it.ring), 12);
+	assert_int_equal(script_count(it.ring, SCRIPT_RECV, file), 0);
+	harness_turn(&it);
+	assert_int_equal(ring_buffers_out(it.ring), 8);
+	recv = script_find(it.ring, SCRIPT_RECV, file);
+	assert_non_null(recv);
+	assert_true(recv->poll_first);
+	harness_turns(&it, 2);
+	assert_int_equal(harness_peer(&it, id)->bytes, 5);
+	harness_turns(&it, 8);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(harness_peer(&it, holders[i])->bytes, sizeof(much));
+	/* Those that held too many were stopped, and read on. */
+	assert_true(harness_counter(&it, COUNTER_reads_paused) > 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(script_count(it.ring, SCRIPT_RECV, files[i]), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -519,6 +559,7 @@ int main(void)
 		CASE(blocked_input_before_an_end),
 		CASE(receive_that_ends_is_armed_again),
 		CASE(starved_receives_go_on_later),
+		CASE(starved_receives_wait_for_half_of_the_buffers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
