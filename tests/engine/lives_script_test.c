@@ -13,6 +13,7 @@
 
 static uint64_t random_state;
 static uint64_t seed_first = 1, seed_count = 40;
+static uint64_t opened; /* over all seeds */
 static struct ph_credentials *credentials;
 
 static uint32_t random_below(uint32_t count)
@@ -227,6 +228,33 @@ static void step_trouble(void)
 	}
 }
 
+static bool listener_is_tls;
+
+/* One dials the other: two ends on this shard, every byte of one an input of the other. */
+static void step_meet(void)
+{
+	uint32_t held = script_held(it.ring);
+	uint64_t id = listener_is_tls ? harness_dial_tls(&it, PH_FRAMING_MESSAGE, credentials)
+				      : harness_dial(&it, PH_FRAMING_MESSAGE);
+	int32_t a, b;
+
+	if (id == 0)
+		return;
+	life_of(id)->dialled = true;
+	script_hold(it.ring, held | 1u << SCRIPT_CONNECT);
+	harness_turns(&it, 4);
+	a = harness_conn(&it, id)->file;
+	if (conn_id(harness_conn(&it, id)) == id && a != RING_FILE_NONE &&
+		script_find(it.ring, SCRIPT_CONNECT, a) != NULL) {
+		b = harness_accept(&it);
+		if (b >= 0 && !script_is_closed(it.ring, a))
+			script_pair(it.ring, a, b);
+		if (b >= 0 && harness_newest_id(&it) != 0)
+			(void)life_of(harness_newest_id(&it));
+	}
+	script_hold(it.ring, held & ~(1u << SCRIPT_CONNECT));
+}
+
 static void step(void)
 {
 	static const uint8_t much[4000];
@@ -271,6 +299,12 @@ static void step(void)
 	case 12:
 		step_answer();
 		break;
+	case 13:
+		step_meet();
+		break;
+	case 14:
+		harness_turns(&it, 3);
+		break;
 	default:
 		step_peer();
 		break;
@@ -290,13 +324,16 @@ static void one_seed(uint64_t seed)
 	it.in_verify = inside;
 	it.in_writable = inside;
 	it.in_closed = inside_end;
+	it.hello = credentials;
+	listener_is_tls = random_below(4) == 0;
 	harness_listen(&it, random_below(4) ? PH_FRAMING_MESSAGE : PH_FRAMING_RAW,
-		random_below(6) ? PH_TLS_NONE : PH_TLS_MUTUAL);
+		listener_is_tls ? PH_TLS_MUTUAL : PH_TLS_NONE);
 	for (int i = 0; i < STEPS; i++) {
 		step();
 		if (random_below(3) == 0)
 			harness_turn(&it);
 	}
+	opened += harness_counter(&it, COUNTER_opened);
 	harness_end(&it);
 	for (uint32_t i = 0; i < lives_count; i++) {
 		const struct harness_peer *peer = harness_peer(&it, lives[i].id);
@@ -323,6 +360,7 @@ static void lives_of_many_seeds(void **state)
 		one_seed(seed);
 	}
 	script_set_probe(0, true, true);
+	print_message("%llu connections were open\n", (unsigned long long)opened);
 }
 
 static int group_begin(void **state)
