@@ -152,7 +152,7 @@ void conn_on_mail(struct conn *conn, uint64_t word)
 		conn_dial(conn, word);
 	switch ((enum conn_state)conn->state) {
 	case CONN_FREE:
-		return; /* a pin's late leave: its mail came after the free it waited for */
+		return; /* never, as slot_free waits for mail under way: there is nothing to look at */
 	case CONN_OPEN:
 	case CONN_DRAINING:
 	case CONN_LEAVING:
