@@ -66,11 +66,12 @@ static void conn_latch(struct conn *conn, uint32_t reason, enum ph_side side, en
 static void conn_latch_local(struct conn *conn, uint64_t word)
 {
 	enum ph_how how = (word & SLOT_ABORT) ? PH_ABORT : PH_GRACEFUL;
+	bool graceful = how == PH_GRACEFUL || (word & SLOT_UPGRADED_BIT);
 
 	if (conn->latched)
 		return;
-	conn_latch(conn, how == PH_ABORT ? PH_REASON_LOCAL_ABORT : PH_REASON_LOCAL_CLOSE,
-		PH_SIDE_LOCAL, how, 0, NULL);
+	conn_latch(conn, graceful ? PH_REASON_LOCAL_CLOSE : PH_REASON_LOCAL_ABORT, PH_SIDE_LOCAL,
+		how, 0, NULL);
 	conn->local_cause = true;
 	SHARD_COUNT(conn->shard, closes_local);
 	if (how == PH_ABORT)

@@ -161,7 +161,7 @@ static enum slot_answer slot_close_step(
 			next = enter ? next + SLOT_SENDER : next | SLOT_MAILED;
 		} else if (abort && (word & SLOT_CLOSE) && !(word & SLOT_ABORT)) {
 			upgrade = true;
-			next = word | SLOT_ABORT | SLOT_MAILED;
+			next = word | SLOT_ABORT | SLOT_UPGRADED_BIT | SLOT_MAILED;
 		} else {
 			return SLOT_NOT_FOUND;
 		}

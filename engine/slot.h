@@ -12,6 +12,7 @@
  *   bit  21      CLOSE    a local caller has decided the end (exactly one won)
  *   bit  22      ABORT    … and wants a reset
  *   bit  23      MAILED   the slot's one link is in the mailbox, or about to be pushed
+ *   bit  24      UPGRADED the abort came after a graceful close: its reason stays the graceful one's
  *   bits 32..63  generation, from 1; a slot at its last generation is retired
  *
  * What always holds (model: docs/models/slot.pml, checked exhaustively)
@@ -53,6 +54,7 @@
 #define SLOT_CLOSE (1ull << 21)
 #define SLOT_ABORT (1ull << 22)
 #define SLOT_MAILED (1ull << 23)
+#define SLOT_UPGRADED_BIT (1ull << 24)
 #define SLOT_GENERATION_SHIFT 32
 
 enum slot_state {

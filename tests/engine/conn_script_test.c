@@ -316,6 +316,16 @@ static void upgrade_keeps_the_first_reason(void **state)
 	assert_int_equal(harness_peer(&it, id)->receipt.reason, 1234);
 	assert_string_equal(harness_peer(&it, id)->receipt.text, "first");
 	assert_int_equal(harness_peer(&it, id)->receipt.how, PH_ABORT);
+	/* Without reasons too, however early the owner hears of it. */
+	for (int turns = 0; turns < 3; turns++) {
+		id = harness_open_dialled(&it, PH_FRAMING_MESSAGE, &file);
+		assert_int_equal(harness_close(&it, id, PH_GRACEFUL), 0);
+		harness_turns(&it, (uint32_t)turns);
+		assert_int_equal(harness_close(&it, id, PH_ABORT), -EALREADY);
+		harness_turns(&it, 4);
+		assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_LOCAL_CLOSE);
+		assert_int_equal(harness_peer(&it, id)->receipt.how, PH_ABORT);
+	}
 }
 
 /* A reason of the application goes to the peer as a NOTICE, and the peer's comes to us. */
