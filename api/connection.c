@@ -71,7 +71,7 @@ void connection_publish(struct connection *connection, bool has_ended)
 	pthread_mutex_t *lock = table_lock(connection->id);
 
 	if (connection->id_out != NULL)
-		*connection->id_out = connection->id;
+		__atomic_store_n(connection->id_out, connection->id, __ATOMIC_RELAXED);
 	connection->id_out = NULL;
 	atomic_store(&connection->has_id, true);
 	connection->has_ended |= has_ended;

@@ -75,8 +75,9 @@ HRESULT WINAPI PeerGroupOpenDirectConnection(
 	struct group *group;
 	HRESULT result;
 
+	/* Atomic here and when it is published: programs compare it in their event handlers meanwhile. */
 	if (pullConnectionId != NULL)
-		*pullConnectionId = 0;
+		__atomic_store_n(pullConnectionId, 0, __ATOMIC_RELAXED);
 	detail_clear();
 	result = group_enter(hGroup, &group);
 	if (FAILED(result))
