@@ -6,11 +6,7 @@
 #ifndef PEERHUB_BENCH_SUBJECT_H
 #define PEERHUB_BENCH_SUBJECT_H
 
-/* `struct ph_stats` and ph_stats() may share a name in C and C++, but g++ -Wshadow warns. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow"
 #include "peerhub.h"
-#pragma GCC diagnostic pop
 
 #ifdef __cplusplus
 extern "C" {

@@ -323,9 +323,12 @@ static bool id_is_open(uint64_t id)
 uint32_t ph_find(
 	struct ph_hub *hub, const char *group, const char *identity, uint64_t *ids, uint32_t id_max)
 {
-	struct hash_key key = digest_pair(group, identity);
+	struct hash_key key;
 	uint32_t count = 0;
 
+	if (group == NULL || identity == NULL)
+		return 0;
+	key = digest_pair(group, identity);
 	for (uint32_t i = 0; i < hub->shard_count; i++) {
 		uint32_t room = count < id_max ? id_max - count : 0;
 

@@ -574,6 +574,26 @@ static int64_t carry_missing(struct conn *conn)
 	return have >= header.bytes ? 0 : (int64_t)(header.bytes - have);
 }
 
+/* Raw bytes to the callback. False: it could not take them, and the connection is blocked. */
+static bool raw_offer(struct conn *conn, const uint8_t *data, size_t bytes)
+{
+	struct ph_hub *hub = conn->shard->hub;
+
+	/* On our way out, or closed by a callback on this very thread: discarded. */
+	if (conn->state != CONN_OPEN ||
+		(atomic_load_explicit(&conn_slot(conn)->word, memory_order_relaxed) & SLOT_CLOSE))
+		return true;
+	if (hub->callbacks.on_data != NULL &&
+		hub->callbacks.on_data(
+			hub->options.user, conn_id(conn), conn->user, NULL, data, bytes) < 0) {
+		conn->blocked = true;
+		return false;
+	}
+	conn->messages_received++;
+	SHARD_COUNT(conn->shard, messages_received);
+	return true;
+}
+
 /* Deliver what carry holds as far as it goes. */
 static void carry_deliver(struct conn *conn)
 {
@@ -581,17 +601,8 @@ static void carry_deliver(struct conn *conn)
 	size_t bytes = carry->bytes - carry->offset, used;
 
 	if (conn->framing == PH_FRAMING_RAW) {
-		struct ph_hub *hub = conn->shard->hub;
-		int status = 0;
-
-		if (conn->state == CONN_OPEN && hub->callbacks.on_data != NULL)
-			status = hub->callbacks.on_data(hub->options.user, conn_id(conn),
-				conn->user, NULL, carry->data + carry->offset, bytes);
-		if (status < 0) {
-			conn->blocked = true;
-			return;
-		}
-		conn_carry_drop(conn);
+		if (raw_offer(conn, carry->data + carry->offset, bytes))
+			conn_carry_drop(conn);
 		return;
 	}
 	used = conn_parse(conn, carry->data + carry->offset, bytes);
@@ -604,25 +615,8 @@ static void carry_deliver(struct conn *conn)
 
 static void conn_plain_raw(struct conn *conn, const uint8_t *data, size_t bytes)
 {
-	struct ph_hub *hub = conn->shard->hub;
-
-	if (conn->state != CONN_OPEN)
-		return; /* discarded: we are on our way out */
-	if (atomic_load_explicit(&conn_slot(conn)->word, memory_order_relaxed) & SLOT_CLOSE)
-		return;
-	if (conn_is_paused(conn) || conn->carry != NULL) {
+	if (conn_is_paused(conn) || conn->carry != NULL || !raw_offer(conn, data, bytes))
 		(void)carry_append(conn, data, bytes);
-		return;
-	}
-	if (hub->callbacks.on_data != NULL &&
-		hub->callbacks.on_data(
-			hub->options.user, conn_id(conn), conn->user, NULL, data, bytes) < 0) {
-		conn->blocked = true;
-		(void)carry_append(conn, data, bytes);
-		return;
-	}
-	conn->messages_received++;
-	SHARD_COUNT(conn->shard, messages_received);
 }
 
 /* Plain bytes in order. */

@@ -364,7 +364,7 @@ int ph_tag_end(struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reaso
 
 /* ---- looking in ------------------------------------------------------------------------- */
 
-void ph_stats(struct ph_hub *hub, struct ph_stats *stats)
+void ph_stats(struct ph_hub *hub, struct ph_statistics *stats)
 {
 	memset(stats, 0, sizeof(*stats));
 	for (uint32_t i = 0; i < hub->shard_count; i++) {

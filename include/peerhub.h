@@ -270,7 +270,7 @@ struct ph_receipt {
 struct ph_hub;
 typedef uint8_t ph_type[16]; /* message type: a GUID in big-endian field order */
 
-struct ph_stats {
+struct ph_statistics {
 /* clang-format off */
 #define PH_COUNTERS(X) \
 	X(accepted) X(dialled) X(opened) X(closed) X(failed) X(refused_by_us) \
@@ -289,7 +289,7 @@ struct ph_stats {
 #undef PH_COUNTER_FIELD
 	uint64_t live; /* slots in use now: opening, open and closing */
 	uint64_t open; /* open now */
-	uint64_t handshakes; /* in progress now */
+	uint64_t handshakes; /* live and not open: opening or ending */
 	uint64_t slots; /* capacity */
 	uint32_t shards;
 };
@@ -365,7 +365,8 @@ PH_API PH_MUST_CHECK int ph_hub_start(const struct ph_options *options,
 
 /* Close everything (each id gets its on_closed), end the threads, free the hub. Open connections
  * are closed gracefully up to their deadline with PH_GRACEFUL, reset with PH_ABORT.
- * Returns 0, -EDEADLK (called inside a callback). */
+ * No other call on this hub may run on another thread at the same time or later (calls on ids may:
+ * they find nothing). Returns 0, -EDEADLK (called inside a callback). */
 PH_API PH_MUST_CHECK int ph_hub_stop(struct ph_hub *hub, enum ph_how how);
 
 struct ph_listen_options {
@@ -378,7 +379,8 @@ struct ph_listen_options {
 /*
  * Listen on every shard (SO_REUSEPORT). `bound` (may be NULL) gets the address with its port.
  * Returns a listener number >= 0, or -EADDRINUSE (also when another process of the same user
- * listens), -EADDRNOTAVAIL, -EACCES, -EAFNOSUPPORT, -EINVAL, -ENOMEM, -EMFILE.
+ * listens), -EADDRNOTAVAIL, -EACCES, -EAFNOSUPPORT, -EINVAL, -ENOMEM, -EMFILE,
+ * -ESHUTDOWN (the hub is stopping).
  * ph_listen_fd takes an inherited listening socket; the fd is duplicated and stays the caller's.
  */
 PH_API PH_MUST_CHECK int ph_listen(
@@ -428,7 +430,8 @@ struct ph_part {
  * Thread   any, callbacks included; never blocks
  * Returns  0          accepted: it leaves before a graceful close's goodbye
  *          -ENOENT    no such open connection under this tag
- *          -EAGAIN    its send queue is full; one on_writable follows
+ *          -EAGAIN    its send queue is full; one on_writable follows (with several senders, one
+ *                     may also come that nobody waits for any more)
  *          -EMSGSIZE  more than PH_MESSAGE_BYTES_MAX
  *          -EINVAL    part_count over PH_PARTS_MAX, a NULL part with bytes, or no type
  *          -ENOMEM    no memory for the copy
@@ -436,7 +439,8 @@ struct ph_part {
 PH_API PH_MUST_CHECK int ph_send(uint64_t id, uint64_t tag, const uint8_t *type,
 	const struct ph_part *parts, uint32_t part_count);
 
-/* Stop and go on reading (counted: no; the last call wins). 0 or -ENOENT. */
+/* Stop and go on reading (counted: no; the last call wins). 0 or -ENOENT. Who does not read does not
+ * hear of the peer's end either, until it reads again or closes. */
 PH_API PH_MUST_CHECK int ph_pause(uint64_t id, uint64_t tag);
 PH_API PH_MUST_CHECK int ph_resume(uint64_t id, uint64_t tag);
 
@@ -492,7 +496,7 @@ PH_API uint32_t ph_find(struct ph_hub *hub, const char *group, const char *ident
  * visited. `filter` may be NULL. */
 PH_API uint64_t ph_connections(struct ph_hub *hub, const struct ph_filter *filter,
 	int (*visit)(void *context, const struct ph_connection *connection), void *context);
-PH_API void ph_stats(struct ph_hub *hub, struct ph_stats *stats); /* summed over the shards */
+PH_API void ph_stats(struct ph_hub *hub, struct ph_statistics *stats); /* summed over the shards */
 /* The newest receipts, newest first within each shard; returns how many were written. */
 PH_API uint32_t ph_receipts(struct ph_hub *hub, struct ph_receipt *receipts, uint32_t count_max);
 /* What the start-up self-tests found, one line per feature ("direct_descriptors yes"). Static. */

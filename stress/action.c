@@ -312,7 +312,7 @@ void action_look(struct world *world, struct hand *hand)
 	struct ph_hub *hub = world->hubs[random_below(&hand->random, world->options.hub_count)];
 	struct ph_receipt receipts[LOOK_RECEIPTS];
 	uint64_t ids[LOOK_IDS];
-	struct ph_stats stats;
+	struct ph_statistics stats;
 	uint32_t visits = 0;
 	char group[32];
 

@@ -14,7 +14,7 @@ struct report {
 	uint64_t peak_live; /* connection ends alive at once, as seen at ticks */
 	const char *command; /* how to repeat it */
 	struct audit *audit;
-	struct ph_stats stats; /* the hubs' own counters before they stopped */
+	struct ph_statistics stats; /* the hubs' own counters before they stopped */
 };
 
 /* Overwrites itself; call report_progress_end before other output. */

@@ -343,7 +343,7 @@ static void spin_drain(struct spin *spin)
 static void stats_judge(struct spin *spin)
 {
 	struct audit *audit = spin->world->audit;
-	struct ph_stats *stats = &spin->report.stats;
+	struct ph_statistics *stats = &spin->report.stats;
 	struct audit_counts counts;
 
 	do {

@@ -225,9 +225,9 @@ void world_group_end(struct world *world, uint32_t group, enum ph_how how)
 	atomic_store(&world->ended_tags[ended % WORLD_ENDED_TAGS], ended);
 }
 
-void world_stats(struct world *world, struct ph_stats *stats)
+void world_stats(struct world *world, struct ph_statistics *stats)
 {
-	struct ph_stats one;
+	struct ph_statistics one;
 
 	memset(stats, 0, sizeof(*stats));
 	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {

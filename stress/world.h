@@ -79,7 +79,7 @@ struct ph_credentials *world_credentials(const struct world *world); /* borrowed
 /* End a group on all hubs and give it a new tag. */
 void world_group_end(struct world *world, uint32_t group, enum ph_how how);
 /* What the hubs counted, added up. */
-void world_stats(struct world *world, struct ph_stats *stats);
+void world_stats(struct world *world, struct ph_statistics *stats);
 void world_dump(struct world *world, int fd);
 
 extern const struct ph_callbacks world_callbacks; /* events.c */

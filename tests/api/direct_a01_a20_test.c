@@ -251,7 +251,7 @@ static void do_live(const void *in, void *out)
 {
 	const struct id_request *request = in; /* id: wanted */
 	struct live_result *answer = out;
-	struct ph_stats stats;
+	struct ph_statistics stats;
 	struct ph_hub *hub;
 	uint64_t tag;
 

@@ -590,7 +590,7 @@ static void hub_find_connections_tag_end(void **state)
 		.group = "g.group",
 		.source = "a.opener",
 		.tag = TAG};
-	struct ph_stats stats;
+	struct ph_statistics stats;
 	struct seen seen;
 	ph_address to;
 	uint64_t ids[32], id;
@@ -719,7 +719,7 @@ static void hub_pings_keep_alive(void **state)
 		.connections_per_shard = 16,
 		.ping_interval_ms = 20,
 		.timeout_dead_ms = 1000};
-	struct ph_stats stats;
+	struct ph_statistics stats;
 	struct seen seen;
 	ph_address to;
 	uint64_t id;

@@ -92,7 +92,7 @@ static void more_connections_than_descriptors(void **state)
 	struct ph_open_options open = {.framing = PH_FRAMING_RAW, .tls = PH_TLS_NONE, .tag = TAG};
 	char why[PH_WHY_BYTES];
 	struct rlimit limit;
-	struct ph_stats stats;
+	struct ph_statistics stats;
 	struct ph_hub *hub;
 	uint64_t *ids;
 	unsigned pairs;
