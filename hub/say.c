@@ -80,21 +80,26 @@ static void live_end(void)
 	(void)say_bytes(STDERR_FILENO, "\r\033[K", 4);
 }
 
-/* A failing stderr leaves nobody to tell: the exit code still says it. */
+/* A failing stderr leaves nobody to tell: the exit code still says it. What a message quotes may be a
+ * peer's word, so all of it is escaped here; text that is escaped already stays as it is. */
 static void say_text(const char *prefix, const char *suffix, const char *format, va_list arguments)
 {
-	char *text = NULL, *line = NULL;
+	char *text = NULL, *clean, *line = NULL;
 	int bytes;
 
 	live_end();
 	if (vasprintf(&text, format, arguments) < 0)
 		return;
-	bytes = asprintf(&line, "%s%s%s%s\n", prefix, *prefix != 0 ? ": " : "", text, suffix);
+	clean = text_escape(text, strlen(text), false);
+	free(text);
+	if (clean == NULL)
+		return;
+	bytes = asprintf(&line, "%s%s%s%s\n", prefix, *prefix != 0 ? ": " : "", clean, suffix);
 	if (bytes >= 0) {
 		(void)say_bytes(STDERR_FILENO, line, (size_t)bytes);
 		free(line);
 	}
-	free(text);
+	free(clean);
 }
 
 void say_error(const char *format, ...)
@@ -156,7 +161,7 @@ int say_line(const char *format, ...)
 void say_progress(uint64_t now_ms, const char *what, uint64_t done, uint64_t size)
 {
 	bool live = isatty(STDERR_FILENO);
-	char now_text[TEXT_SIZE_BYTES], all_text[TEXT_SIZE_BYTES], line[320];
+	char now_text[TEXT_SIZE_BYTES], all_text[TEXT_SIZE_BYTES], line[320], *clean;
 	int bytes;
 
 	if (say.quiet)
@@ -169,6 +174,9 @@ void say_progress(uint64_t now_ms, const char *what, uint64_t done, uint64_t siz
 	if (now_ms - say.progress_ms < (live ? PROGRESS_LIVE_MS : PROGRESS_SPARSE_MS))
 		return;
 	say.progress_ms = now_ms;
+	clean = text_escape(
+		what, strnlen(what, 150), false); /* a file's name, or a peer's for it */
+	what = clean != NULL ? clean : "?";
 	if (size == UINT64_MAX)
 		bytes = snprintf(line, sizeof(line), "%s%.150s: %s%s", live ? "\r\033[K" : "", what,
 			text_size(done, now_text), live ? "" : "\n");
@@ -178,6 +186,7 @@ void say_progress(uint64_t now_ms, const char *what, uint64_t done, uint64_t siz
 			text_size(size, all_text),
 			size == 0 ? 100u : (unsigned)((double)done * 100 / (double)size),
 			live ? "" : "\n");
+	free(clean);
 	(void)say_bytes(STDERR_FILENO, line, (size_t)bytes);
 	say.live = live;
 }

@@ -66,10 +66,13 @@ must "$program" group create --home "$(home hub)" --classifier one
 one=$(cut -d' ' -f2 "$dir/out")
 must "$program" group create --home "$(home hub)" --classifier two
 two=$(cut -d' ' -f2 "$dir/out")
-for name in alice bob mallory stranger; do
+painted=$(printf '\302\23331m') # a terminal takes it for "red from here"
+for name in alice bob mallory stranger painter; do
 	group=$one
 	[ $name = stranger ] && group=$two
-	must "$program" id create --home "$(home $name)"
+	classifier=
+	[ $name = painter ] && classifier=$painted
+	must "$program" id create --home "$(home $name)" --classifier "$classifier"
 	must "$program" id show --home "$(home $name)" --xml "$dir/$name.xml"
 	must "$program" group invite --home "$(home hub)" --group "$group" --for "$dir/$name.xml" \
 		--out "$dir/$name.inv"
@@ -119,6 +122,12 @@ send_as mallory "$hub_id" "$hub" 1 "040000${note}0000000000000000$(hex 'hi every
 for _ in $(seq 100); do grep -q 'hi everybody' "$dir/bob.out" && break; sleep 0.05; done
 grep -qF "line $mallory_id hi everybody" "$dir/bob.out" || fail "bob did not get the broadcast"
 grep -q 'hi everybody' "$dir/stranger.out" && fail "the broadcast left its group"
+
+echo "-- a member's name does not reach a terminal as it is"
+send_as painter "$hub_id" "$hub" 1 \
+	"01$(printf %04x ${#bob_id})$(hex "$bob_id")8c0e5d7b3b644f19a2c751d90e6b84010000000000000007ff" "$nobody"
+hub_said '.\u{9b}31m is ignored: message is too short' bob
+grep -qF "$painted" "$dir/bob.err" "$dir/bob.out" && fail "a control character came through"
 
 echo "-- a member is not a hub"
 send_as mallory "$bob_id" "$bob" 1000 "$(message 2 "$(id_of alice)" "")"
