@@ -25,8 +25,9 @@
 #include "text.h"
 
 #define OPEN_MAX_ALL 256u /* open transfers: each has a descriptor */
-#define OPEN_MAX_ROUTE 16u /* of one peer by one way, so that one cannot use up all */
+#define OPEN_MAX_SOURCE 16u /* of one member by all its ways, so that one cannot use up all */
 #define ENTRIES_MAX 1024u /* with the remembered results */
+#define ENTRIES_MAX_SOURCE 64u
 #define REMEMBER_MS 10000u /* a result is kept so long for a sender that did not get it */
 #define IDLE_MS 120000u /* through a hub nothing else tells that a sender is gone */
 #define PROBE_MS 5000u /* a silent sender is asked so often; absent from the hub, it is gone */
@@ -283,10 +284,10 @@ static bool is_to_stdout(const struct receiver *receiver)
 }
 
 /* Whether this offer can be taken now: TRANSFER_OK or the answer. */
-static enum transfer_code judge(const struct receiver *receiver, const struct route *route,
-	const struct transfer_message *message)
+static enum transfer_code judge(
+	const struct receiver *receiver, const char *source, const struct transfer_message *message)
 {
-	unsigned open_here = 0;
+	unsigned open_here = 0, entries_here = 0;
 	uint64_t transfers = receiver->files_done + receiver->lines_done;
 
 	if (message->content == TRANSFER_FILE && receiver->options.directory == NULL)
@@ -294,18 +295,20 @@ static enum transfer_code judge(const struct receiver *receiver, const struct ro
 	if (message->content == TRANSFER_LINES && !receiver->options.lines)
 		return TRANSFER_REFUSED;
 	for (const struct incoming *at = receiver->list; at != NULL; at = at->next) {
+		bool is_here = at->source != NULL && strcmp(at->source, source) == 0;
+
+		entries_here += is_here;
 		if (!at->is_open)
 			continue;
 		transfers++;
-		if (route_is(&at->route, route))
-			open_here++;
+		open_here += is_here;
 		if (is_to_stdout(receiver) && at->content == TRANSFER_FILE &&
 			message->content == TRANSFER_FILE)
 			return TRANSFER_BUSY;
 	}
 	if (receiver->open_count >= OPEN_MAX_ALL || receiver->entry_count >= ENTRIES_MAX)
 		return TRANSFER_BUSY;
-	if (open_here >= OPEN_MAX_ROUTE)
+	if (open_here >= OPEN_MAX_SOURCE || entries_here >= ENTRIES_MAX_SOURCE)
 		return TRANSFER_BUSY;
 	if (receiver->options.count > 0 && transfers >= receiver->options.count)
 		return TRANSFER_BUSY;
@@ -356,7 +359,7 @@ static void on_offer(struct receiver *receiver, const struct route *route, const
 	enum transfer_code code;
 	int status;
 
-	code = judge(receiver, route, message);
+	code = judge(receiver, source, message);
 	if (code != TRANSFER_OK) {
 		answer_now(route, message->id, code);
 		return;

@@ -485,6 +485,40 @@ static void sender_refuses_untrue_answers(void **state)
 	assert_int_equal(exchange_end(&exchange), 0);
 }
 
+/* Remembered results are bounded per sender too: whoever fails on purpose does not keep others out. */
+static void receiver_of_a_sender_that_only_fails(void **state)
+{
+	static const uint8_t data[10];
+	struct transfer_message piece = {
+		.kind = TRANSFER_DATA, .data = data, .data_bytes = sizeof(data)};
+	struct transfer_message from_other = {.kind = TRANSFER_OFFER,
+		.id = 5,
+		.size = 1,
+		.content = TRANSFER_FILE,
+		.text = "f",
+		.text_bytes = 1};
+	struct route other = {.connection = SIDE_RECEIVER + 1};
+	struct exchange exchange;
+	struct letter answer;
+
+	(void)state;
+	exchange_begin(&exchange, 0, false, true);
+	for (uint64_t id = 1000; id < 3000; id++) {
+		offer(&exchange, id, 1, TRANSFER_FILE);
+		piece.id = id;
+		say_to(&exchange, piece);
+		(void)receiver_step(&exchange.receiver, exchange.now_ms);
+		while (way.count[0] > 0)
+			free(take(0).data);
+	}
+	assert_null(receiver_on_message(
+		&exchange.receiver, &other, "another.name", &from_other, exchange.now_ms));
+	answer = answer_of(&exchange);
+	assert_int_equal(answer.kind, TRANSFER_ACK);
+	free(answer.data);
+	assert_int_equal(exchange_end(&exchange), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -497,6 +531,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(receiver_never_overwrites),
 		cmocka_unit_test(receiver_answers_to_wrong_senders),
 		cmocka_unit_test(sender_refuses_untrue_answers),
+		cmocka_unit_test(receiver_of_a_sender_that_only_fails),
 	};
 
 	seed = (uint64_t)time(NULL);
