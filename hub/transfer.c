@@ -288,7 +288,9 @@ void transfer_name_clean(const char *name, size_t bytes, char *out)
 		}
 		if (count + length > TRANSFER_STORE_BYTES_MAX)
 			break;
-		if (length == 1 && ((uint8_t)name[i] < 0x20 || name[i] == 0x7f)) {
+		/* C0, DEL, and C1 (U+0080 to U+009F: a terminal obeys those too). */
+		if ((length == 1 && ((uint8_t)name[i] < 0x20 || name[i] == 0x7f)) ||
+			(length == 2 && (uint8_t)name[i] == 0xc2 && (uint8_t)name[i + 1] < 0xa0)) {
 			out[count++] = '_';
 			continue;
 		}

@@ -177,6 +177,7 @@ static void transfer_name_clean_of_hostile_names(void **state)
 	expect_clean(".bashrc", 7, "_bashrc");
 	expect_clean("a\nb\x7f\x1b", 5, "a_b__");
 	expect_clean("a\0b", 3, "a_b");
+	expect_clean("a\xc2\x9b[m\xc2\xa0", 7, "a_[m\xc2\xa0");
 	expect_clean("\xc3\xa9t\xc3\xa9", 5, "\xc3\xa9t\xc3\xa9");
 	expect_clean("x\xff\xc3", 3, "x__");
 	memset(longer, 'a', sizeof(longer));
