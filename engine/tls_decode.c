@@ -187,6 +187,8 @@ static bool check_decoding(void)
 	return is_good;
 }
 
+static ENGINE *volatile engine_enabled; /* never used, only reachable */
+
 static void enable(void)
 {
 	ENGINE *engine = ENGINE_new();
@@ -207,7 +209,10 @@ static void enable(void)
 		if (!is_enabled)
 			ENGINE_unregister_pkey_meths(engine);
 	}
-	/* The table of registered engines holds its own reference; the last one frees the methods. */
+	/* Registered for the life of the process, and named here for as long: where OpenSSL runs out of memory it
+	 * loses count of its references to it. The table of registered engines holds a reference of its own;
+	 * the last one frees the methods. */
+	engine_enabled = is_enabled ? engine : NULL;
 	ENGINE_free(engine);
 	ERR_clear_error();
 }
