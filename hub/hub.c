@@ -554,7 +554,7 @@ int hub_main(int argc, char **argv)
 	const struct option_spec options[] = {
 		{"listen", OPTION_TEXT, "HOST:PORT",
 			"where to listen, numeric; port 0: any free one;\n"
-			"default PEERHUB_LISTEN, then [::]:3587",
+			"default PEERHUB_LISTEN, then [::]:3587 or any free port",
 			&given.listen, 0, 0},
 		{"group", OPTION_LIST, "GROUP",
 			"a group to serve, may be repeated; default all of the identity's",

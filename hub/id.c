@@ -263,7 +263,8 @@ static int import_from(const char *path, const char *text, const char *password)
 		goto done;
 	result = PeerIdentityImport(wide, secret, &identity);
 	if (FAILED(result))
-		say_result(result, "cannot import \"%s\" (wrong password, or not an export)", path);
+		say_result(result, "cannot import \"%s\"%s", path,
+			result == E_INVALIDARG ? " (wrong password, or not an export)" : "");
 	else
 		code = say_identity(identity);
 done:

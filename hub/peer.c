@@ -586,8 +586,9 @@ static int run(struct peer *peer)
 		if (is_done(peer, now_ms))
 			return has_failed_target(peer) ? EXIT_FAILED : EXIT_OK;
 		if (now_ms >= timeout_ms) {
-			say_error("timed out after %" PRIu64 " seconds, waiting %s",
-				peer->options.timeout_s, what_is_missing(peer));
+			say_error("timed out after %" PRIu64 " second%s, waiting %s",
+				peer->options.timeout_s, peer->options.timeout_s == 1 ? "" : "s",
+				what_is_missing(peer));
 			return EXIT_TIMEOUT;
 		}
 		if (now_ms >= end_ms)
@@ -700,7 +701,7 @@ int peer_main(int argc, char **argv)
 			"connect to the hub there (ID: and to no other)", &given->hub, 0, 0},
 		{"listen", OPTION_TEXT, "HOST:PORT",
 			"where to listen, numeric; port 0: any free one;\n"
-			"default PEERHUB_LISTEN, then [::]:3587",
+			"default PEERHUB_LISTEN, then [::]:3587 or any free port",
 			&given->listen, 0, 0},
 		{"to", OPTION_LIST, "IDENTITY[@HOST:PORT]", "a receiver; may be repeated",
 			&given->to, 0, 0},
