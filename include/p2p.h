@@ -787,7 +787,7 @@ PEERHUB_P2P_API HRESULT WINAPI PeerGroupGetEventData(
 
 /* ---- grouping: records and database (not served here) ----------------------------------- */
 
-/* Each returns E_NOTIMPL always; out-parameters are NULL or zero. docs/p2p.md, differences. */
+/* Each returns E_NOTIMPL always; out-parameters are NULL or zero. docs/p2p-differences.md. */
 PEERHUB_P2P_API HRESULT WINAPI PeerGroupGetRecord(
 	HGROUP hGroup, const GUID *pRecordId, PPEER_RECORD *ppRecord);
 PEERHUB_P2P_API HRESULT WINAPI PeerGroupAddRecord(

@@ -20,7 +20,8 @@ struct ph_hub;
  * Choose the directory of the store for this process.
  *
  * directory  UTF-8, made (0700) when missing; NULL: back to PEERHUB_HOME, then
- *            $XDG_DATA_HOME/peerhub, then /var/lib/peerhub for root
+ *            $XDG_DATA_HOME/peerhub, then /var/lib/peerhub for root and
+ *            $HOME/.local/share/peerhub for others
  * Returns  S_OK
  *          E_INVALIDARG         empty, or longer than a path may be
  *          E_OUTOFMEMORY
