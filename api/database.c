@@ -198,7 +198,8 @@ HRESULT database_commit(struct database *database)
  * closing this descriptor drops nobody's locks. */
 static HRESULT look_at_file(struct database *database, bool may_create)
 {
-	int fd = open(database->path, O_RDONLY | O_CLOEXEC);
+	/* Without waiting: it may be a pipe, in a place where others can make one. */
+	int fd = open(database->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat status;
 	char head[16];
 	ssize_t got;
@@ -209,8 +210,10 @@ static HRESULT look_at_file(struct database *database, bool may_create)
 					    "is missing, yet there are private keys beside it");
 	if (fd < 0)
 		return store_path_failure(errno, "open store", database->path);
-	if (fstat(fd, &status) < 0)
-		status.st_size = 0;
+	if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode)) {
+		close(fd);
+		return database_corrupted(database, "is not a file");
+	}
 	got = read(fd, head, sizeof(head));
 	close(fd);
 	if (got < 0)

@@ -337,6 +337,29 @@ static void newer_version(void **state)
 	free(data);
 }
 
+/* Somebody put a pipe or a directory in its place: refused at once, and left there. */
+static void not_a_file(void **state)
+{
+	struct store_name_pair *pairs;
+	struct stat status;
+	char path[256];
+	uint32_t count;
+	size_t bytes;
+
+	(void)state;
+	free(make_and_read(&bytes));
+	home_path(path, sizeof(path), "store.db");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_result(store_identities(&pairs, &count), PEER_E_CERT_STORE_CORRUPTED);
+	assert_int_equal(stat(path, &status), 0);
+	assert_true(S_ISFIFO(status.st_mode));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_result(store_identities(&pairs, &count), PEER_E_CERT_STORE_CORRUPTED);
+	assert_int_equal(key_files(NULL, 0), 2);
+}
+
 static void database_of_another_program(void **state)
 {
 	char path[256];
@@ -1018,6 +1041,7 @@ int main(void)
 		home_test(truncated),
 		home_test(page_in_the_middle_overwritten),
 		home_test(newer_version),
+		home_test(not_a_file),
 		home_test(database_of_another_program),
 		home_test(database_vanished),
 		home_test(rows_that_make_no_sense),
