@@ -77,7 +77,7 @@ int main(void)
 	char why[PH_WHY_BYTES] = "";
 	struct ph_hub *hub;
 	uint64_t id;
-	int status;
+	int status, stopped;
 
 	sem_init(&closed, 0, 0);
 	status = ph_hub_start(&options, &callbacks, &hub, why);
@@ -96,7 +96,8 @@ int main(void)
 	} else {
 		fail("cannot connect", status);
 	}
-	if (ph_hub_stop(hub, PH_GRACEFUL) < 0)
-		return fail("cannot stop", -1);
+	stopped = ph_hub_stop(hub, PH_GRACEFUL);
+	if (stopped < 0)
+		return fail("cannot stop", stopped);
 	return status == 0 ? 0 : 1;
 }
