@@ -21,6 +21,7 @@ typedef HRESULT (*attempt_function)(const struct call *call);
 
 struct outcome {
 	uint32_t failed; /* how often memory was short */
+	uint32_t told; /* how often the caller was told so */
 	HRESULT wrong; /* a result that is neither S_OK nor E_OUTOFMEMORY */
 	uint32_t wrong_at;
 	HRESULT after; /* once more, with memory */
@@ -56,6 +57,7 @@ static void try_all(attempt_function attempt, const struct call *call, struct ou
 			break;
 		}
 		outcome->failed++;
+		outcome->told += result == E_OUTOFMEMORY;
 		if (result != S_OK && result != E_OUTOFMEMORY && outcome->wrong == S_OK) {
 			outcome->wrong = result;
 			outcome->wrong_at = number;
@@ -125,6 +127,153 @@ static HRESULT attempt_open(const struct call *call)
 	return result == S_OK ? PeerGroupClose(group) : result;
 }
 ATTEMPT(open)
+
+/* A group is made and erased again; one that could not be made leaves nothing in the store. */
+static HRESULT attempt_create(const struct call *call)
+{
+	PEER_GROUP_PROPERTIES properties = {
+		.dwSize = sizeof(properties), .pwzFriendlyName = (PWSTR)u"Short"};
+	PEER_GROUP_PROPERTIES *made;
+	HGROUP group;
+	HRESULT result = PeerGroupCreate(&properties, &group);
+	unsigned kept = failing_in;
+
+	(void)call;
+	if (result != S_OK)
+		return result;
+	failing_in = 0; /* the undoing has memory */
+	result = PeerGroupGetProperties(group, &made);
+	if (result == S_OK)
+		result = PeerGroupClose(group);
+	if (result == S_OK)
+		result = PeerGroupDelete(NULL, made->pwzGroupPeerName);
+	PeerFreeData(made);
+	failing_in = kept;
+	return result;
+}
+ATTEMPT(create)
+
+/* What the invitation calls are tried with, in the agent's own process. */
+static PWSTR attempt_guest, attempt_guest_xml, attempt_invitation;
+static PEER_INVITATION_INFO *attempt_info;
+
+static HRESULT attempt_invite(const struct call *call)
+{
+	GUID roles[] = {PEER_GROUP_ROLE_MEMBER};
+	PWSTR invitation;
+	HRESULT result = PeerGroupCreateInvitation(
+		call->group, attempt_guest_xml, NULL, 1, roles, &invitation);
+
+	if (result == S_OK)
+		PeerFreeData(invitation);
+	return result;
+}
+
+/* The guest is no member that the store knows, so its key is given. */
+static HRESULT attempt_issue(const struct call *call)
+{
+	static int issues;
+	GUID role = PEER_GROUP_ROLE_MEMBER;
+	PEER_CREDENTIAL_INFO credentials = {.dwSize = sizeof(credentials),
+		.pPublicKey = attempt_info->pSubjectPublicKey,
+		.pwzFriendlyName = (PWSTR)u"Guest",
+		.ftValidityStart = filetime_in(60 * ++issues), /* later than those before */
+		.ftValidityEnd = filetime_in(864000),
+		.cRoles = 1,
+		.pRoles = &role};
+	PWSTR invitation;
+	HRESULT result =
+		PeerGroupIssueCredentials(call->group, attempt_guest, &credentials, 0, &invitation);
+
+	if (result == S_OK)
+		PeerFreeData(invitation);
+	return result;
+}
+
+static HRESULT attempt_parse(const struct call *call)
+{
+	PEER_INVITATION_INFO *info;
+	HRESULT result = PeerGroupParseInvitation(attempt_invitation, &info);
+
+	(void)call;
+	if (result == S_OK)
+		PeerFreeData(info);
+	return result;
+}
+
+static HRESULT attempt_join(const struct call *call)
+{
+	PEER_INVITATION_INFO *info;
+	HGROUP group;
+	HRESULT result = PeerGroupJoin(attempt_guest, attempt_invitation, NULL, &group);
+	unsigned kept = failing_in;
+
+	(void)call;
+	if (result != S_OK)
+		return result;
+	failing_in = 0;
+	result = PeerGroupClose(group);
+	if (result == S_OK)
+		result = PeerGroupParseInvitation(attempt_invitation, &info);
+	if (result == S_OK) {
+		result = PeerGroupDelete(attempt_guest, info->pwzGroupPeerName);
+		PeerFreeData(info);
+	}
+	failing_in = kept;
+	return result;
+}
+
+static HRESULT attempt_set_properties(const struct call *call)
+{
+	PEER_GROUP_PROPERTIES *properties;
+	unsigned kept = failing_in;
+	HRESULT result;
+
+	failing_in = 0;
+	result = PeerGroupGetProperties(call->group, &properties);
+	failing_in = kept;
+	if (result != S_OK)
+		return result;
+	result = PeerGroupSetProperties(call->group, properties);
+	kept = failing_in;
+	failing_in = 0;
+	PeerFreeData(properties);
+	failing_in = kept;
+	return result;
+}
+
+struct invitation_outcomes {
+	HRESULT ready; /* an identity to invite, and an invitation for it */
+	struct outcome set_properties, invite, issue, parse, join;
+};
+
+static void do_try_invitations(const void *in, void *out)
+{
+	const struct call *call = in;
+	struct invitation_outcomes *outcomes = out;
+	GUID roles[] = {PEER_GROUP_ROLE_MEMBER};
+
+	outcomes->ready = PeerIdentityCreate(u"guest", u"Guest", 0, &attempt_guest);
+	if (outcomes->ready == S_OK)
+		outcomes->ready = PeerIdentityGetXML(attempt_guest, &attempt_guest_xml);
+	if (outcomes->ready == S_OK)
+		outcomes->ready = PeerGroupCreateInvitation(
+			call->group, attempt_guest_xml, NULL, 1, roles, &attempt_invitation);
+	if (outcomes->ready == S_OK)
+		outcomes->ready = PeerGroupParseInvitation(attempt_invitation, &attempt_info);
+	if (outcomes->ready != S_OK)
+		return;
+	try_all(attempt_set_properties, call, &outcomes->set_properties);
+	try_all(attempt_invite, call, &outcomes->invite);
+	try_all(attempt_parse, call, &outcomes->parse);
+	try_all(attempt_join, call, &outcomes->join);
+	try_all(attempt_issue, call, &outcomes->issue);
+	PeerFreeData(attempt_info);
+	PeerFreeData(attempt_invitation);
+	PeerFreeData(attempt_guest_xml);
+	(void)PeerIdentityDelete(attempt_guest);
+	PeerFreeData(attempt_guest);
+}
 
 static HANDLE attempt_event;
 
@@ -300,6 +449,39 @@ static void open_of_a_group(void **state)
 	assert_outcome(&outcome);
 }
 
+static void creation_of_a_group(void **state)
+{
+	struct outcome outcome;
+
+	(void)state;
+	outcome = agent_try(&alice, do_try_create, NULL);
+	assert_outcome(&outcome);
+	assert_true(outcome.told > 0);
+}
+
+static void invitations_and_joins(void **state)
+{
+	struct invitation_outcomes outcomes;
+	struct call call = {0};
+	WCHAR name[NAME_UNITS];
+
+	(void)state;
+	world_found(&alice, name);
+	call.group = alice.group;
+	agent_call(&alice, do_try_invitations, &call, &outcomes);
+	assert_result(outcomes.ready, S_OK);
+	assert_outcome(&outcomes.set_properties);
+	assert_outcome(&outcomes.invite);
+	assert_outcome(&outcomes.parse);
+	assert_outcome(&outcomes.join);
+	assert_outcome(&outcomes.issue);
+	assert_true(outcomes.issue.told > 0);
+	assert_true(outcomes.set_properties.told > 0);
+	assert_true(outcomes.invite.told > 0);
+	assert_true(outcomes.parse.told > 0);
+	assert_true(outcomes.join.told > 0);
+}
+
 /* Registrations take room for every connection there is, or nothing. */
 static void register_with_connections(void **state)
 {
@@ -442,6 +624,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		M(start_and_end),
 		M(open_of_a_group),
+		M(creation_of_a_group),
+		M(invitations_and_joins),
 		M(register_with_connections),
 		M(enumerations_and_properties),
 		M(open_of_a_connection),
