@@ -65,6 +65,7 @@ static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uin
 		.tag = tag,
 	};
 	uint64_t serial, *id;
+	struct ph_hub *hub;
 	int status;
 
 	dial_names_set(&names, group);
@@ -76,7 +77,13 @@ static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uin
 		return 0;
 	options.node_id = serial;
 	options.user = (void *)(uintptr_t)serial;
-	status = ph_open(world->hubs[from], &options, id);
+	hub = world_hub_enter(world, hand, from);
+	if (hub == NULL) {
+		audit_dial_failed(world->audit, serial);
+		return 0;
+	}
+	status = ph_open(hub, &options, id);
+	world_hub_leave(world, hand, from);
 	if (status == 0) {
 		audit_dial_done(world->audit, serial);
 		return serial;
@@ -309,13 +316,16 @@ static int look_visit(void *context, const struct ph_connection *connection)
 
 void action_look(struct world *world, struct hand *hand)
 {
-	struct ph_hub *hub = world->hubs[random_below(&hand->random, world->options.hub_count)];
+	uint32_t which = random_below(&hand->random, world->options.hub_count);
+	struct ph_hub *hub = world_hub_enter(world, hand, which);
 	struct ph_receipt receipts[LOOK_RECEIPTS];
 	uint64_t ids[LOOK_IDS];
 	struct ph_statistics stats;
 	uint32_t visits = 0;
 	char group[32];
 
+	if (hub == NULL)
+		return;
 	switch (random_below(&hand->random, 4)) {
 	case 0:
 		snprintf(group, sizeof(group), "g%u", random_below(&hand->random, WORLD_GROUPS));
@@ -332,21 +342,27 @@ void action_look(struct world *world, struct hand *hand)
 			audit_violation(world->audit, 0, "ph_receipts wrote more than asked");
 		break;
 	}
+	world_hub_leave(world, hand, which);
 }
 
 void action_close_where(struct world *world, struct hand *hand)
 {
-	struct ph_hub *hub = world->hubs[random_below(&hand->random, world->options.hub_count)];
+	uint32_t which = random_below(&hand->random, world->options.hub_count);
+	struct ph_hub *hub = world_hub_enter(world, hand, which);
 	struct ph_filter filter = {
 		.has_tag = 1,
 		.tag = atomic_load(&world->tags[random_below(&hand->random, WORLD_GROUPS)]),
 		.age_ms_min = random_below(&hand->random, 3) * 20,
 		.idle_ms_min = random_below(&hand->random, 3) * 10,
 	};
-	int64_t count = ph_close_where(hub, &filter, action_how(hand), REASON_WHERE,
+	int64_t count;
+
+	if (hub == NULL)
+		return;
+	count = ph_close_where(hub, &filter, action_how(hand), REASON_WHERE,
 		random_permille(&hand->random, 300),
 		random_permille(&hand->random, 300) ? 1 + random_below(&hand->random, 50) : 0);
-
+	world_hub_leave(world, hand, which);
 	if (count < 0 && count != -ENOMEM)
 		audit_violation(world->audit, 0, "ph_close_where answered %lld", (long long)count);
 }

@@ -18,12 +18,14 @@
 
 /* A shard's hand, claimed at its first callback. A process runs one world, so the thread-local
  * pointer never outlives it. */
-static struct hand *hand_of(struct world *world)
+static struct hand *hand_of(struct world_hub *hub)
 {
 	static _Thread_local struct hand *hand;
 
-	if (hand == NULL)
-		hand = world_hand_claim(world);
+	if (hand == NULL) {
+		hand = world_hand_claim(hub->world);
+		hand->hub = (uint32_t)(hub - hub->world->hubs);
+	}
 	return hand;
 }
 
@@ -88,14 +90,15 @@ static int group_of_peer(const struct world *world, const char *sni, int accepte
 
 static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
 {
-	struct world *world = hub_user;
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
 	uint32_t group;
 
 	if (group_of(sni, &group) < 0) {
 		audit_violation(world->audit, 0, "on_hello with the server name \"%s\"", sni);
 		return -EINVAL;
 	}
-	if (happens(world, hand_of(world), PERMILLE_REFUSE))
+	if (happens(world, hand_of(hub), PERMILLE_REFUSE))
 		return -EACCES;
 	answer->credentials = ph_credentials_get(certs_credentials(world->certs));
 	snprintf(answer->group, sizeof(answer->group), "g%u", group);
@@ -124,8 +127,9 @@ static int chain_check(struct world *world, const struct ph_chain *chain)
 static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char *sni,
 	const char *expected, const struct ph_chain *chain, struct ph_verdict *verdict)
 {
-	struct world *world = hub_user;
-	struct hand *hand = hand_of(world);
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
+	struct hand *hand = hand_of(hub);
 	uint32_t group = 0;
 	uint64_t serial;
 
@@ -161,8 +165,9 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 static enum ph_refuse spin_on_connect(void *hub_user, uint64_t id, uint64_t tag, void *user,
 	const struct ph_connect_info *info, struct ph_connect_answer *answer)
 {
-	struct world *world = hub_user;
-	struct hand *hand = hand_of(world);
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
+	struct hand *hand = hand_of(hub);
 
 	(void)tag;
 	audit_on_connect(world->audit, serial_of(user), id, info->node_id);
@@ -175,8 +180,9 @@ static enum ph_refuse spin_on_connect(void *hub_user, uint64_t id, uint64_t tag,
 
 static void spin_on_open(void *hub_user, uint64_t id, void *user, const struct ph_open_info *info)
 {
-	struct world *world = hub_user;
-	struct hand *hand = hand_of(world);
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
+	struct hand *hand = hand_of(hub);
 	uint64_t serial = serial_of(user);
 
 	audit_on_open(world->audit, serial, id, info->tag, info->accepted != 0);
@@ -192,8 +198,9 @@ static void spin_on_open(void *hub_user, uint64_t id, void *user, const struct p
 static int spin_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
 	const uint8_t *data, size_t bytes)
 {
-	struct world *world = hub_user;
-	struct hand *hand = hand_of(world);
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
+	struct hand *hand = hand_of(hub);
 	uint64_t serial = serial_of(user);
 
 	/* Not taken: the same message must come again, so the audit does not hear of it yet. */
@@ -208,17 +215,19 @@ static int spin_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *
 
 static void spin_on_writable(void *hub_user, uint64_t id, void *user)
 {
-	struct world *world = hub_user;
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
 
 	audit_on_writable(world->audit, serial_of(user), id);
-	act(world, hand_of(world), serial_of(user));
+	act(world, hand_of(hub), serial_of(user));
 }
 
 static void spin_on_closed(
 	void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt)
 {
-	struct world *world = hub_user;
-	struct hand *hand = hand_of(world);
+	struct world_hub *hub = hub_user;
+	struct world *world = hub->world;
+	struct hand *hand = hand_of(hub);
 	uint64_t serial = serial_of(user);
 
 	audit_on_closed(world->audit, serial, id, receipt);

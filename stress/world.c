@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Short times, so that a run of seconds meets them; all are far above what loopback needs. */
 #define WORLD_TIMEOUT_CONNECT_MS 5000u
@@ -44,10 +45,11 @@ static int hub_start(struct world *world, uint32_t hub, char *why)
 		.timeout_close_ms = WORLD_TIMEOUT_CLOSE_MS,
 		.ping_interval_ms = WORLD_PING_MS,
 		.flags = PH_HUB_TLS_FAST_DECODE,
-		.user = world,
+		.user = &world->hubs[hub],
 	};
 
-	return ph_hub_start(&hub_options, &world_callbacks, &world->hubs[hub], why);
+	world->hubs[hub].world = world;
+	return ph_hub_start(&hub_options, &world_callbacks, &world->hubs[hub].hub, why);
 }
 
 static int hub_listen(struct world *world, uint32_t hub, char *why)
@@ -63,7 +65,8 @@ static int hub_listen(struct world *world, uint32_t hub, char *why)
 		snprintf(text, sizeof(text), "127.0.%u.%u:0", hub, i + 1);
 		status = ph_address_parse(text, &options.address);
 		if (status == 0)
-			status = ph_listen(world->hubs[hub], &options, &world->addresses[hub][i]);
+			status = ph_listen(
+				world->hubs[hub].hub, &options, &world->addresses[hub][i]);
 		if (status < 0) {
 			snprintf(why, PH_WHY_BYTES, "cannot listen on %s: %s", text,
 				strerror(-status));
@@ -165,14 +168,19 @@ int world_create(const struct world_options *options, struct world **world, char
 
 int world_stop(struct world *world, enum ph_how how)
 {
-	for (uint32_t hub = 0; hub < WORLD_HUBS_MAX; hub++) {
+	for (uint32_t i = 0; i < WORLD_HUBS_MAX; i++) {
+		const struct timespec pause = {.tv_nsec = 100000};
+		struct world_hub *hub = &world->hubs[i];
 		int status = 0;
 
-		if (world->hubs[hub] != NULL)
-			status = ph_hub_stop(world->hubs[hub], how);
+		atomic_store(&hub->is_closed, true);
+		while (atomic_load(&hub->callers) > 0)
+			nanosleep(&pause, NULL);
+		if (hub->hub != NULL)
+			status = ph_hub_stop(hub->hub, how);
 		if (status < 0)
 			return status;
-		world->hubs[hub] = NULL;
+		hub->hub = NULL;
 	}
 	return 0;
 }
@@ -198,7 +206,27 @@ struct hand *world_hand_claim(struct world *world)
 	assert(lane < world->options.lanes);
 	random_init(&hand->random, world->options.seed, lane);
 	hand->lane = lane;
+	hand->hub = WORLD_HUBS_MAX;
 	return hand;
+}
+
+struct ph_hub *world_hub_enter(struct world *world, const struct hand *hand, uint32_t hub)
+{
+	struct world_hub *entered = &world->hubs[hub];
+
+	if (hand->hub == hub)
+		return entered->hub;
+	atomic_fetch_add(&entered->callers, 1);
+	if (!atomic_load(&entered->is_closed))
+		return entered->hub;
+	atomic_fetch_sub(&entered->callers, 1);
+	return NULL;
+}
+
+void world_hub_leave(struct world *world, const struct hand *hand, uint32_t hub)
+{
+	if (hand->hub != hub)
+		atomic_fetch_sub(&world->hubs[hub].callers, 1);
 }
 
 struct ph_credentials *world_credentials(const struct world *world)
@@ -214,7 +242,7 @@ void world_group_end(struct world *world, uint32_t group, enum ph_how how)
 	uint64_t ended = atomic_exchange(&world->tags[group], tag);
 
 	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
-		int status = ph_tag_end(world->hubs[hub], ended, how, REASON_GROUP);
+		int status = ph_tag_end(world->hubs[hub].hub, ended, how, REASON_GROUP);
 
 		/* Without memory to remember the tag, the hub has not ended it. */
 		if (status == -ENOMEM)
@@ -231,9 +259,9 @@ void world_stats(struct world *world, struct ph_statistics *stats)
 
 	memset(stats, 0, sizeof(*stats));
 	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
-		if (world->hubs[hub] == NULL)
+		if (world->hubs[hub].hub == NULL)
 			continue;
-		ph_stats(world->hubs[hub], &one);
+		ph_stats(world->hubs[hub].hub, &one);
 #define STATS_ADD(name) stats->name += one.name;
 		PH_COUNTERS(STATS_ADD)
 #undef STATS_ADD
@@ -246,6 +274,6 @@ void world_stats(struct world *world, struct ph_statistics *stats)
 void world_dump(struct world *world, int fd)
 {
 	for (uint32_t hub = 0; hub < WORLD_HUBS_MAX; hub++)
-		if (world->hubs[hub] != NULL)
-			ph_hub_dump(world->hubs[hub], fd);
+		if (world->hubs[hub].hub != NULL)
+			ph_hub_dump(world->hubs[hub].hub, fd);
 }

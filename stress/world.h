@@ -31,6 +31,7 @@
 struct hand {
 	struct random random;
 	uint32_t lane;
+	uint32_t hub; /* whose shard this is; WORLD_HUBS_MAX: of none */
 	uint8_t payload[MESSAGE_BYTES_MAX];
 };
 
@@ -47,12 +48,26 @@ struct world_options {
 	uint64_t seed;
 };
 
+/*
+ * A hub, and who is in a call on it. ph_hub_stop wants no call on its hub from other threads, and
+ * the callbacks of the other hub are such: they count themselves in before they look at is_closed,
+ * and the stopper sets is_closed before it waits for the count to be 0 (all sequentially
+ * consistent), so one of them sees the other. A hub's own callbacks may go on calling it: it waits
+ * for them.
+ */
+struct world_hub {
+	struct world *world;
+	struct ph_hub *hub; /* set before the first actor runs */
+	_Atomic uint32_t callers;
+	_Atomic bool is_closed;
+};
+
 struct world {
 	struct world_options options;
 	struct audit *audit;
 	struct certs *certs; /* NULL without TLS, and when the far end is another's */
 	struct trust *trust; /* of the files, when the far end is another's */
-	struct ph_hub *hubs[WORLD_HUBS_MAX]; /* set before the first actor runs */
+	struct world_hub hubs[WORLD_HUBS_MAX];
 	ph_address addresses[WORLD_HUBS_MAX][WORLD_LISTENERS];
 	_Atomic uint64_t *dialled; /* [connections] serials; 0 = empty */
 	_Atomic uint64_t *accepted; /* [connections] */
@@ -75,6 +90,9 @@ void world_destroy(struct world *world); /* after world_stop, or of one that nev
 
 /* The calling thread's own, for as long as the world lives; at most `lanes` threads ask. */
 struct hand *world_hand_claim(struct world *world);
+/* The hub to call, until world_hub_leave; NULL when it is about to stop. */
+struct ph_hub *world_hub_enter(struct world *world, const struct hand *hand, uint32_t hub);
+void world_hub_leave(struct world *world, const struct hand *hand, uint32_t hub);
 struct ph_credentials *world_credentials(const struct world *world); /* borrowed; NULL: no TLS */
 /* End a group on all hubs and give it a new tag. */
 void world_group_end(struct world *world, uint32_t group, enum ph_how how);
