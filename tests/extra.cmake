@@ -42,3 +42,8 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUA
 		set_tests_properties(models PROPERTIES TIMEOUT 600)
 	endif()
 endif()
+
+# What has a file of its own: the simulator, failure loops, attacks, and their like.
+foreach(part sim nth attack crash mutations leak spin parsers)
+	include(${CMAKE_CURRENT_SOURCE_DIR}/${part}.cmake OPTIONAL)
+endforeach()
