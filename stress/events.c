@@ -110,7 +110,7 @@ static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer
 static int verify_remote(
 	struct world *world, const struct ph_chain *chain, struct ph_verdict *verdict)
 {
-	int status = trust_verify(world->trust, chain, 0, verdict->identity, verdict->refusal);
+	int status = trust_judge(world->trust, chain, 0, verdict->identity, verdict->refusal);
 
 	if (status == -EACCES)
 		audit_violation(world->audit, 0, "the far end's certificate: %s", verdict->refusal);

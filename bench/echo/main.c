@@ -64,7 +64,7 @@ static int echo_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 	if (echo->trust == NULL)
 		return 0; /* --tls was not asked for: everybody is welcome */
 	group_from_sni(sni != NULL ? sni : "", verdict->group);
-	return trust_verify(echo->trust, chain, accepted, verdict->identity, verdict->refusal);
+	return trust_judge(echo->trust, chain, accepted, verdict->identity, verdict->refusal);
 }
 
 static int echo_on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,

@@ -218,7 +218,7 @@ static STACK_OF(X509) * intermediates_create(const struct ph_chain *chain)
 	return stack;
 }
 
-int trust_verify(const struct trust *trust, const struct ph_chain *chain, int accepted,
+int trust_judge(const struct trust *trust, const struct ph_chain *chain, int accepted,
 	char *identity, char *refusal)
 {
 	X509 *leaf = chain->x509[0];

@@ -26,7 +26,7 @@ const char *trust_identity(const struct trust *trust); /* our own leaf's; borrow
  * common name (or its whole subject), refusal[PH_TEXT_BYTES_MAX] the reason when refused.
  * 0, -EACCES (refused), -ENOMEM. Any thread.
  */
-int trust_verify(const struct trust *trust, const struct ph_chain *chain, int accepted,
+int trust_judge(const struct trust *trust, const struct ph_chain *chain, int accepted,
 	char *identity, char *refusal);
 
 #endif

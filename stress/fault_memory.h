@@ -1,0 +1,32 @@
+/*
+ * Allocations that fail on purpose, for `peerhub-stress spin --fail-allocations`: one in N of all those
+ * of the engine and of the p2p layer, and of OpenSSL's when asked for. Which ones is decided by the
+ * seed and a count of the allocations, so a thread's luck depends on the others', as in life.
+ *
+ * The program is linked with --wrap for malloc, calloc, realloc and memory_map, so what fails are
+ * calls from our own objects, not from shared libraries. The program's own objects are among them:
+ * whoever starts this allocates before, or counts with NULL, or spares its thread. Any thread, except
+ * where a call says otherwise.
+ */
+#ifndef PEERHUB_STRESS_FAULT_MEMORY_H
+#define PEERHUB_STRESS_FAULT_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* OpenSSL allocates through us from now on: before the first use of OpenSSL in this process.
+ * 0 or -EBUSY: it has allocated already. */
+int fault_memory_take_openssl(void);
+
+/* From now on one of `one_of` fails; 0: none any more. */
+void fault_memory_set(uint64_t seed, uint32_t one_of);
+bool fault_memory_is_on(void);
+
+/* Allocations of the calling thread do not fail between these two; they nest. */
+void fault_memory_spare(void);
+void fault_memory_spare_end(void);
+
+/* How many have failed, ours and OpenSSL's. */
+uint64_t fault_memory_count(void);
+
+#endif
