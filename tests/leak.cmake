@@ -1,0 +1,14 @@
+# What opens and closes must leave nothing behind: leak_cycles counts it (tests/leak/main.c), and the wrap
+# tests bring slots to their last generation. The long form is ci/soak leak.
+set(LEAK_SOURCES leak/main.c leak/count.c leak/cycles.c leak/inspect.c leak/p2p.c)
+list(TRANSFORM LEAK_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+add_executable(leak_cycles ${LEAK_SOURCES})
+peerhub_link(leak_cycles peerhub_api peerhub_engine peerhub_seam)
+if(PEERHUB_SANITIZE)
+	add_test(NAME leak_cycles
+		COMMAND leak_cycles --cycles 1200 --p2p 100 --groups 40 --lives 8)
+else()
+	add_test(NAME leak_cycles
+		COMMAND leak_cycles --cycles 12000 --p2p 1000 --groups 400 --lives 40)
+endif()
+set_tests_properties(leak_cycles PROPERTIES TIMEOUT 300)
