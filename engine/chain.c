@@ -60,21 +60,37 @@ struct chunk *chain_pop(struct chain *chain)
 	return chunk;
 }
 
-int chain_append(struct chain *chain, const void *data, size_t bytes)
+uint8_t *chain_reserve(struct chain *chain, size_t bytes)
 {
 	struct chunk *tail = chain->tail;
 
-	if (bytes == 0)
-		return 0;
 	if (tail == NULL || tail->capacity - tail->bytes < bytes) {
 		tail = chunk_create(bytes > CHAIN_BLOCK_BYTES ? bytes : CHAIN_BLOCK_BYTES);
 		if (tail == NULL)
-			return -ENOMEM;
+			return NULL;
 		chain_push(chain, tail);
 	}
-	memcpy(tail->data + tail->bytes, data, bytes);
-	tail->bytes += (uint32_t)bytes;
+	return tail->data + tail->bytes;
+}
+
+void chain_reserved(struct chain *chain, size_t bytes)
+{
+	assert(bytes <= chain->tail->capacity - chain->tail->bytes);
+	chain->tail->bytes += (uint32_t)bytes;
 	chain->bytes += bytes;
+}
+
+int chain_append(struct chain *chain, const void *data, size_t bytes)
+{
+	uint8_t *to;
+
+	if (bytes == 0)
+		return 0;
+	to = chain_reserve(chain, bytes);
+	if (to == NULL)
+		return -ENOMEM;
+	memcpy(to, data, bytes);
+	chain_reserved(chain, bytes);
 	return 0;
 }
 

@@ -34,6 +34,10 @@ void chunk_destroy(struct chunk *chunk);
 void chain_push(struct chain *chain, struct chunk *chunk); /* at the end */
 struct chunk *chain_pop(struct chain *chain); /* from the front, NULL if empty */
 int chain_append(struct chain *chain, const void *data, size_t bytes); /* copies; 0 or -ENOMEM */
+/* Room for `bytes` more in one piece at the end, to be filled and then counted by chain_reserved; NULL
+ * when there is no memory. */
+uint8_t *chain_reserve(struct chain *chain, size_t bytes);
+void chain_reserved(struct chain *chain, size_t bytes); /* at most what was reserved */
 void chain_move(struct chain *to, struct chain *from); /* all of from behind to */
 void chain_clear(struct chain *chain); /* frees all */
 size_t chain_weight(const struct chain *chain); /* of all its chunks */

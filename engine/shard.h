@@ -112,7 +112,7 @@ struct shard {
 	_Atomic uint64_t counters[COUNTER_COUNT]; /* written by the owner only */
 	_Atomic uint64_t live, open;
 	uint8_t scratch[TLS_RECORD_BYTES_MAX]; /* gathers small messages into one record */
-	uint8_t plain[TLS_RECORD_BYTES_MAX]; /* what TLS reads into */
+	uint8_t plain[TLS_RECORD_BYTES_MAX + 1]; /* what TLS reads into; a content type fits, too */
 };
 
 static inline void shard_count(struct shard *shard, enum counter counter, uint64_t by)

@@ -2,8 +2,10 @@
  * A connection's TLS, from its opening to its goodbye; see tls.h, and tls_parts.h for how OpenSSL is
  * entered.
  *
- * After the handshake an idle connection keeps its keys and little else: the certificates, the
- * session and the connection's own BIO are given back in tls_settle.
+ * After the handshake an idle connection keeps its keys and little else: our own record layer takes
+ * them over and OpenSSL's object goes, or, where OpenSSL stays (PH_HUB_TLS_OPENSSL),
+ * the certificates,
+ * the session and the connection's own BIO are given back in tls_settle.
  *
  * The error queue is empty whenever OpenSSL is entered, and what a callback of ours (or of those who
  * gave it to us) leaves there is taken away again, so an error found there is that call's own.
@@ -126,6 +128,8 @@ void tls_destroy(struct tls *tls)
 		return;
 	assert(tls->shard->current == NULL);
 	SSL_free(tls->ssl);
+	record_destroy(tls->record);
+	tls_secrets_drop(tls);
 	memory_free(tls);
 }
 
@@ -159,7 +163,7 @@ static void tls_settle(struct tls *tls)
 	STACK_OF(X509) *peers = SSL_get_peer_cert_chain(tls->ssl);
 	SSL *settled = tls_settled_find(shard, tls->role, tls->ssl);
 
-	tls->state = TLS_STATE_OPEN;
+	tls_secrets_drop(tls);
 	tls->post_messages = 0;
 	while (sk_X509_num(peers) > 0)
 		X509_free(sk_X509_pop(peers));
@@ -215,7 +219,9 @@ int tls_handshake(struct tls *tls, struct chain *out)
 	if (returned == 1) {
 		status = 0;
 		if (tls_is_protocol_ours(tls->ssl)) {
-			tls_settle(tls);
+			tls->state = TLS_STATE_OPEN;
+			if (!tls_take_over(tls))
+				tls_settle(tls);
 		} else {
 			tls_note_failure(tls, "application protocol not offered");
 			status = tls_fail(tls);
@@ -245,6 +251,32 @@ static int answer_key_update(struct tls *tls)
 	return tls_fail(tls);
 }
 
+/* What our record layer says of its last call; its codes are those of this file. */
+static ssize_t record_result(struct tls *tls, ssize_t result)
+{
+	int alert = record_alert_sent(tls->record);
+
+	tls->alert_sent = (uint8_t)(alert + 1);
+	if (result != RECORD_FAILED && result != RECORD_NO_MEMORY)
+		return result;
+	alert = record_alert_received(tls->record);
+	tls->alert_received = (uint8_t)(alert + 1);
+	tls->failure = record_failure(tls->record);
+	tls->is_out_of_memory = result == RECORD_NO_MEMORY;
+	tls->state = TLS_STATE_FAILED;
+	return result;
+}
+
+static ssize_t read_record(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out)
+{
+	struct record_input input = {.data = tls->input, .bytes = tls->input_left};
+	ssize_t result = record_read(tls->record, &input, data, bytes, out);
+
+	tls->input = input.data;
+	tls->input_left = input.bytes;
+	return record_result(tls, result);
+}
+
 ssize_t tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out)
 {
 	size_t done = 0;
@@ -254,6 +286,8 @@ ssize_t tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out
 	assert(tls->state != TLS_STATE_HANDSHAKE);
 	if (tls->state == TLS_STATE_FAILED)
 		return tls_failed_before(tls);
+	if (tls->record != NULL)
+		return read_record(tls, data, bytes, out);
 	tls_enter(tls, out);
 	do {
 		ERR_clear_error();
@@ -294,6 +328,8 @@ int tls_write(struct tls *tls, const uint8_t *data, size_t bytes, struct chain *
 		return tls_failed_before(tls);
 	if (bytes == 0)
 		return 0;
+	if (tls->record != NULL)
+		return (int)record_result(tls, record_write(tls->record, data, bytes, out));
 	tls_enter(tls, out);
 	/* Without partial writes all of it goes out, as our BIO never asks for a retry. */
 	if (SSL_write_ex(tls->ssl, data, bytes, &done) != 1 || done != bytes)
@@ -314,6 +350,11 @@ int tls_goodbye(struct tls *tls, struct chain *out)
 		return TLS_FAILED; /* there are no keys to say it with */
 	if (tls->has_goodbye)
 		return 0;
+	if (tls->record != NULL) {
+		status = (int)record_result(tls, record_goodbye(tls->record, out));
+		tls->has_goodbye = status == 0;
+		return status;
+	}
 	tls_enter(tls, out);
 	if (SSL_shutdown(tls->ssl) < 0)
 		status = tls_fail(tls);
@@ -370,6 +411,8 @@ void tls_failure_text(const struct tls *tls, char *text, size_t bytes)
 
 size_t tls_bytes_estimate(const struct tls *tls)
 {
+	if (tls->record != NULL)
+		return sizeof(*tls) + record_bytes(tls->record);
 	return sizeof(*tls) +
 		(tls->state == TLS_STATE_HANDSHAKE ? TLS_HANDSHAKE_HELD_BYTES : TLS_IDLE_BYTES);
 }

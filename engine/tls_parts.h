@@ -1,6 +1,6 @@
 /*
  * What the files of TLS share: tls.c is a connection's life, tls_shard.c what a shard has for all of
- * them (contexts, the BIO), tls_trust.c what we show and whom we trust (credentials, ClientHello, the
+ * them (contexts, the BIO), tls_takeover.c the way from OpenSSL's record layer to ours, tls_trust.c what we show and whom we trust (credentials, ClientHello, the
  * peer's chain). Nobody else includes this.
  *
  * OpenSSL reads and writes through BIOs whose two ends are the slice and the chain of the call in
@@ -11,6 +11,7 @@
 #ifndef PEERHUB_ENGINE_TLS_PARTS_H
 #define PEERHUB_ENGINE_TLS_PARTS_H
 
+#include "engine/record.h"
 #include "engine/tls.h"
 
 #include <openssl/ssl.h>
@@ -39,6 +40,7 @@ struct tls_shard {
 	SSL_CTX *roles[2]; /* by enum tls_role */
 	BIO *bio; /* of every connection whose handshake is done */
 	SSL *settled[2]; /* by role: whose context, session and certificates an idle one shares */
+	struct record_shard *records; /* NULL: OpenSSL stays after the handshake */
 	struct tls *current; /* NULL outside of OpenSSL */
 	struct chain *out; /* of the call in progress */
 	uint64_t uses;
@@ -52,9 +54,17 @@ enum tls_state {
 	TLS_STATE_FAILED, /* OpenSSL is not entered any more, but to free */
 };
 
+/* The traffic secrets of a handshake under way (RFC 8446 section 7.1), for our own record layer. */
+struct tls_secrets {
+	uint8_t secret[2][RECORD_SECRET_BYTES]; /* by the enum tls_role whose records it protects */
+	bool is_known[2];
+};
+
 struct tls {
 	struct tls_shard *shard;
-	SSL *ssl;
+	SSL *ssl; /* NULL once the record layer has taken over */
+	struct record *record; /* NULL until then */
+	struct tls_secrets *secrets; /* NULL before the first is known and after the handshake */
 	void *context;
 	const uint8_t *input;
 	size_t input_left;
@@ -85,6 +95,11 @@ BIO *tls_bio_create(struct tls_shard *shard); /* NULL without memory */
 /* An SSL of this role that was never connected, for idle ones to share its empty parts; NULL when
  * they cannot be shared. ssl is one of the role whose handshake is done. */
 SSL *tls_settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ssl);
+
+/* tls_takeover.c: from OpenSSL's record layer to ours. */
+void tls_on_secret(const SSL *ssl, const char *line); /* keeps what a handshake tells */
+bool tls_take_over(struct tls *tls); /* false: not possible, OpenSSL goes on */
+void tls_secrets_drop(struct tls *tls);
 
 /* tls_trust.c: OpenSSL's callbacks, context is the shard. */
 int tls_on_client_hello(SSL *ssl, int *alert, void *context);

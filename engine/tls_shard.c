@@ -204,6 +204,8 @@ static SSL_CTX *create_role(struct tls_shard *shard, const SSL_METHOD *method)
 	SSL_CTX_set_max_cert_list(role, TLS_HANDSHAKE_BYTES_MAX);
 	SSL_CTX_set_verify(role, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_cert_verify_callback(role, tls_on_verify, shard);
+	if (shard->records != NULL)
+		SSL_CTX_set_keylog_callback(role, tls_on_secret);
 	SSL_CTX_set_msg_callback(role, on_message);
 	SSL_CTX_set_msg_callback_arg(role, shard);
 	if (SSL_CTX_set_min_proto_version(role, TLS1_3_VERSION) != 1 ||
@@ -256,7 +258,16 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 	if (shard->library == NULL)
 		goto undo;
 	shard->provider = OSSL_PROVIDER_load(shard->library, "default");
-	if (shard->provider == NULL || !create_roles(shard))
+	if (shard->provider == NULL)
+		goto undo;
+	if ((flags & PH_HUB_TLS_OPENSSL) == 0) {
+		status = record_shard_create(shard->library, &shard->records);
+		if (status < 0) {
+			tls_shard_destroy(shard);
+			return status;
+		}
+	}
+	if (!create_roles(shard))
 		goto undo;
 	shard->bio = tls_bio_create(shard);
 	if (shard->bio == NULL)
@@ -282,6 +293,7 @@ void tls_shard_destroy(struct tls_shard *shard)
 	BIO_free(shard->bio);
 	SSL_CTX_free(shard->roles[TLS_CLIENT]);
 	SSL_CTX_free(shard->roles[TLS_SERVER]);
+	record_shard_destroy(shard->records);
 	if (shard->provider != NULL)
 		OSSL_PROVIDER_unload(shard->provider);
 	OSSL_LIB_CTX_free(shard->library);

@@ -352,6 +352,7 @@ struct ph_options {
 };
 #define PH_HUB_NO_DIRECT_DESCRIPTORS 1u /* use normal fds even where direct ones work */
 #define PH_HUB_TLS_FAST_DECODE 2u /* engine-wide key decoding short cut; own programs only */
+#define PH_HUB_TLS_OPENSSL 4u /* OpenSSL after the handshake, too, instead of our record layer */
 
 /*
  * Start the shards. Returns 0, -EINVAL (an option: the text names it), -EPERM (io_uring refused:

@@ -2,7 +2,8 @@
  * TLS over buffers: two ends in memory, and ends of plain OpenSSL that do what ours never would.
  *
  *   tls_test --measure N   N handshakes: CPU time a side, and bytes held by an idle connection
- *   tls_test --fast        only the round with the decoding short cut; without it: first a plain round
+ *   tls_test --fast        not the round without the decoding short cut
+ *   tls_test --openssl     not the round with our own record layer
  *   tls_test --seed S      the random cases again
  */
 #include "engine/tls.h"
@@ -44,7 +45,7 @@
 #define LEAKS_SEEN() ((void)0)
 #endif
 
-static uint32_t test_flags;
+static uint32_t test_flags; /* of the round */
 static uint64_t test_seed;
 static bool is_plain_verify; /* measuring: the callback does nothing */
 
@@ -1554,7 +1555,9 @@ static void measure(int count)
 		held[2 * index] = client.tls;
 		held[2 * index + 1] = server.tls;
 	}
-	printf("handshakes %d, decoding short cut %s\n", count, test_flags != 0 ? "on" : "off");
+	printf("handshakes %d, decoding short cut %s, records %s\n", count,
+		(test_flags & PH_HUB_TLS_FAST_DECODE) != 0 ? "on" : "off",
+		(test_flags & PH_HUB_TLS_OPENSSL) == 0 ? "ours" : "OpenSSL's");
 	printf("cpu per handshake: server %.0f us, client %.0f us\n", server_us / count,
 		client_us / count);
 	printf("bytes of OpenSSL per idle connection: %.0f\n",
@@ -1610,25 +1613,34 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tls_shards_on_threads),
 	};
 	int count = 0, failures = 0;
+	bool is_fast = false, is_openssl = false;
 
 	CRYPTO_set_mem_functions(counted_malloc, counted_realloc, counted_free);
 	test_seed = (uint64_t)time(NULL) * 2654435761u | 1;
 	for (int index = 1; index < argc; index++) {
 		if (strcmp(argv[index], "--fast") == 0)
-			test_flags = PH_HUB_TLS_FAST_DECODE;
+			is_fast = true;
+		else if (strcmp(argv[index], "--openssl") == 0)
+			is_openssl = true;
 		else if (strcmp(argv[index], "--measure") == 0 && index + 1 < argc)
 			count = atoi(argv[++index]);
 		else if (strcmp(argv[index], "--seed") == 0 && index + 1 < argc)
 			test_seed = strtoull(argv[++index], NULL, 10) | 1;
 	}
+	test_flags = (is_fast ? PH_HUB_TLS_FAST_DECODE : 0) | (is_openssl ? PH_HUB_TLS_OPENSSL : 0);
 	if (count > 0) {
 		measure(count);
 		return 0;
 	}
 	printf("seed %llu\n", (unsigned long long)test_seed);
-	if (test_flags == 0) {
+	if (!is_fast) {
+		test_flags = PH_HUB_TLS_OPENSSL;
 		failures = cmocka_run_group_tests_name("tls, plain", tests, NULL, NULL);
-		test_flags = PH_HUB_TLS_FAST_DECODE; /* process-wide from the first shard on */
 	}
-	return failures + cmocka_run_group_tests_name("tls, fast", tests, NULL, NULL);
+	test_flags = PH_HUB_TLS_FAST_DECODE | PH_HUB_TLS_OPENSSL; /* stays on for the process */
+	failures += cmocka_run_group_tests_name("tls, fast", tests, NULL, NULL);
+	if (is_openssl)
+		return failures;
+	test_flags = PH_HUB_TLS_FAST_DECODE;
+	return failures + cmocka_run_group_tests_name("tls, own records", tests, NULL, NULL);
 }
