@@ -298,6 +298,50 @@ static HRESULT judge_snapshot(struct database *database, int version, bool *is_f
 	return result;
 }
 
+/* The next statement of a schema, without its semicolon. */
+static bool schema_take(const char **schema, const char *sql)
+{
+	size_t bytes = strlen(sql);
+
+	if (strncmp(*schema, sql, bytes) != 0 || (*schema)[bytes] != ';')
+		return false;
+	*schema += bytes + 1;
+	return true;
+}
+
+/*
+ * The tables are the ones that our schema makes, word for word as SQLite keeps it, and nothing is
+ * beside them. A view that counts for ever in a table's place, a trigger, an index on an expression:
+ * all of them are programs that our own statements would run.
+ */
+static HRESULT check_schema(struct database *database, const char *schema)
+{
+	static const char sequence[] = "CREATE TABLE sqlite_sequence(name,seq)";
+	sqlite3_stmt *statement;
+	bool row = true, good = true;
+	HRESULT result = database_prepare(database, &statement,
+		"SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid", "");
+
+	if (FAILED(result))
+		return result;
+	while (good && SUCCEEDED(result)) {
+		const char *sql;
+
+		result = database_step(database, statement, &row);
+		if (FAILED(result) || !row)
+			break;
+		sql = (const char *)sqlite3_column_text(statement, 0);
+		if (sql == NULL)
+			result = E_OUTOFMEMORY;
+		else if (strcmp(sql, sequence) != 0)
+			good = schema_take(&schema, sql);
+	}
+	sqlite3_finalize(statement);
+	if (SUCCEEDED(result) && (!good || *schema != '\0'))
+		return database_corrupted(database, "holds other tables than ours");
+	return result;
+}
+
 static HRESULT check_content(struct database *database)
 {
 	sqlite3_stmt *statement;
@@ -386,6 +430,8 @@ static HRESULT open_steps(
 		result = switch_to_log(database);
 	if (SUCCEEDED(result) && is_fresh)
 		result = make_content(database, schema, version);
+	if (SUCCEEDED(result))
+		result = check_schema(database, schema);
 	if (SUCCEEDED(result))
 		result = check_content(database);
 	return SUCCEEDED(result) ? accept_file(database) : result;
