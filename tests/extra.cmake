@@ -44,6 +44,6 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUA
 endif()
 
 # What has a file of its own: the simulator, failure loops, attacks, and their like.
-foreach(part sim nth attack crash mutations leak spin parsers)
+foreach(part sim nth attack crash mutations leak spin parsers tls)
 	include(${CMAKE_CURRENT_SOURCE_DIR}/${part}.cmake OPTIONAL)
 endforeach()
