@@ -11,7 +11,7 @@
  * sleeping and wakes; if it is the owner, it sees the link and does not wait. Acquire and release
  * alone do not order a store before a later load of another word, hence the full fences. Every
  * poster runs the check, not only the one that found the stack empty: the first may be preempted
- * between its push and its check. Model: docs/models/slot.pml (mailbox_post, and the owner's sleep).
+ * between its push and its check. Model: docs/models/mailbox.pml.
  */
 #ifndef PEERHUB_ENGINE_MAILBOX_H
 #define PEERHUB_ENGINE_MAILBOX_H

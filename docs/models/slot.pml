@@ -1,9 +1,9 @@
 /*
- * The slot word: one connection slot, its owner shard, dialler, senders, closers, readers and the
- * kernel. Checked exhaustively by tests/models.sh, which also checks that each of the switches below
+ * The slot word: one connection slot, its owner shard, dialler, senders, closers, readers; the kernel is
+ * only one operation here, its own model is close.pml, and the mailbox's is mailbox.pml. Checked exhaustively by tests/models.sh, which also checks that each of the switches below
  * is found out, and that every C function named here in brackets, as in [slot_free], is in engine/.
  *
- * word    { gen, state, dial, close, abort, mailed, senders } as in engine/slot.h: what stands in one
+ * word    { gen, state, dial, close, abort, upgraded, mailed, senders } as in engine/slot.h: what stands in one
  *         atomic block here is one step on the 64-bit word there (CAS, AND, or the store that begins
  *         a generation).
  * send    enter: senders+1 if (gen, OPEN, no close)  ->  push the chunk  ->
@@ -11,7 +11,10 @@
  * close   ONE step { close=1, mailed=1 } if (gen, OPENING or OPEN, no close).
  *         With a reason: ONE step { close=1, senders+1 }, no mail yet  ->  write the reason  ->  leave
  *         exactly like a sender. The owner reads the reason only when senders = 0.
- * abort   of a connection that is closing: ONE step { abort=1, mailed=1 } if (gen, close, no abort).
+ * abort   of a connection that is closing: ONE step { abort=1, upgraded=1, mailed=1 } if (gen, close, no
+ *         abort). Whoever latches the cause later sees by `upgraded` that a graceful close came first.
+ * cause   latched by the owner once: at the mail of a close, or when its own ending finds that a close
+ *         has won. Its own ending latches another cause, only if its step to ENDING worked.
  * pin     enter like a sender  ->  read what the owner wrote before it opened the slot  ->  leave: ONE
  *         step { senders-1 }, with mailed=1 only if that very word says close or ENDING: then, and only
  *         then, the owner may be waiting for senders = 0.
@@ -26,11 +29,11 @@
  *
  * What is asserted: the link is never in the mailbox twice; when the slot is freed nobody is inside and
  * the link is nowhere; a graceful close writes every chunk whose send returned 0 before its goodbye;
- * the reason is whole when the owner reads it; a pinned slot keeps its information; one winner and one
+ * the reason is whole when the owner reads it; the cause that is reported is the winner's, upgraded or not; a pinned slot keeps its information; one winner and one
  * final event per generation; no wake-up is lost (the owner never sleeps for ever on unfinished work).
  *
  * VARIANT chooses who takes part, so that each run stays small: 1 senders and closers, 2 reasons and
- * aborts, 3 pins, 4 some of everything, 5 dials. FULL adds more threads to each (minutes, gigabytes).
+ * aborts, 3 pins, 4 some of everything, 5 dials, 6 closes without words against aborts. FULL adds more threads to each (minutes, gigabytes).
  *
  * Switches that break the protocol, each of which must be found:
  *   LATE_MAIL     mail first, then leave: a close is then never finished
@@ -39,6 +42,7 @@
  *   SILENT_PIN    a pin leaves without mail whatever the word says
  *   BLIND_OPEN    OPENING -> OPEN without regard to close: a close that was won gets lost
  *   SLEEPY        wait without a second look at the mailbox
+ *   LOST_UPGRADE  an abort of a closing connection does not say that it is an upgrade
  */
 #ifndef VARIANT
 #define VARIANT 4
@@ -53,7 +57,7 @@
 /* the word */
 byte gen = 0;
 byte state = FREE;
-bool dial = false, close = false, abort = false, mailed = false;
+bool dial = false, close = false, abort = false, upgraded = false, mailed = false;
 byte senders = 0;
 
 byte box = 0;                     /* links in the mailbox: this slot's one link, 0 or 1 */
@@ -67,6 +71,7 @@ bool closing = false;             /* the connection is in CLOSING or DRAINING */
 bool goodbye = false;             /* graceful: the goodbye is written */
 bool aborting = false;            /* no goodbye: reset, or it never was open */
 byte kernel_ops = 0;
+byte cause = 0;                   /* latched: 0 not yet, 1 the owner's own, 2 a graceful close, 3 an abort */
 bool mute = false;                /* this peer never ends anything: only mail wakes the owner */
 
 /* The kernel owes a completion: connects have a time limit, cancelled operations end. */
@@ -77,6 +82,7 @@ bool mute = false;                /* this peer never ends anything: only mail wa
 /* for the assertions only */
 byte accepted = 0, written = 0;   /* chunks whose send returned 0; chunks written before the goodbye */
 bool reasoned = false;            /* the winner of this generation gives a reason */
+bool won_abort = false;           /* the winner of this generation wanted a reset */
 byte wins[GENS + 1], finals[GENS + 1];
 byte live = 0;                    /* threads that still run */
 
@@ -138,15 +144,16 @@ proctype sender(byte g)
 	live--
 }
 
-/* [ph_close] without words, on any thread */
-proctype closer(byte g)
+/* [ph_close] without words, on any thread, graceful or an abort from the start */
+proctype closer(byte g; bool how_abort)
 {
 	bool won = false, first = false;
 
 	atomic {                         /* [slot_close] */
 		if
 		:: gen == g && (state == OPENING || state == OPEN) && !close ->
-			close = true; won = true; wins[g]++; first = !mailed; mailed = true
+			close = true; abort = how_abort; won = true; wins[g]++; first = !mailed; mailed = true;
+			won_abort = how_abort
 		:: else
 		fi
 	}
@@ -165,7 +172,8 @@ proctype reasoner(byte g; bool how_abort)
 	atomic {                         /* [slot_close_enter] */
 		if
 		:: gen == g && (state == OPENING || state == OPEN) && !close ->
-			close = true; abort = how_abort; won = true; wins[g]++; senders++; reasoned = true
+			close = true; abort = how_abort; won = true; wins[g]++; senders++; reasoned = true;
+			won_abort = how_abort
 		:: else
 		fi
 	}
@@ -184,17 +192,20 @@ proctype reasoner(byte g; bool how_abort)
 /* [ph_close] with PH_ABORT on a connection that is closing gracefully: -EALREADY, it now aborts */
 proctype aborter(byte g)
 {
-	bool upgraded = false, first = false;
+	bool won = false, first = false;
 
 	atomic {                         /* [slot_close] */
 		if
 		:: gen == g && close && !abort ->
-			abort = true; upgraded = true; first = !mailed; mailed = true
+			abort = true; won = true; first = !mailed; mailed = true;
+#ifndef LOST_UPGRADE
+			upgraded = true
+#endif
 		:: else
 		fi
 	}
 	if
-	:: upgraded && first -> mailbox_post()
+	:: won && first -> mailbox_post()
 	:: else
 	fi;
 	live--
@@ -255,6 +266,16 @@ inline read_reason()
 	assert(reasoned || reason == 0)
 }
 
+/* [conn_latch_local]: the cause is the close that won, as the word in hand tells it */
+inline latch_local(has_abort, was_upgraded)
+{
+	if
+	:: cause == 0 && has_abort && !was_upgraded -> cause = 3
+	:: cause == 0 && (!has_abort || was_upgraded) -> cause = 2
+	:: cause != 0
+	fi
+}
+
 inline choose_peer()
 {
 	if
@@ -307,9 +328,11 @@ inline look()
 			finals[gen]++;
 			assert(finals[gen] == 1);
 			assert(wins[gen] == close);      /* one winner, exactly if the end is local */
+			assert(cause == (!close -> 1 : (won_abort -> 3 : 2)));
 			closing = false; goodbye = false; aborting = false;
 			reason = 0; reasoned = false; info = 0; written = 0; accepted = 0;
-			state = FREE; close = false; abort = false;
+			cause = 0; won_abort = false;
+			state = FREE; close = false; abort = false; upgraded = false;
 			gen++;
 #if VARIANT != 5
 			if
@@ -324,13 +347,13 @@ inline look()
 
 active proctype owner()
 {
-	bool o_dial, o_close, o_abort;
+	bool o_dial, o_close, o_abort, o_upgraded;
 
 	atomic {
 #if VARIANT == 1
-		run sender(0); run sender(0); run closer(0); run closer(0); live = 4;
+		run sender(0); run sender(0); run closer(0, false); run closer(0, false); live = 4;
 #ifdef FULL
-		run sender(1); run closer(1); live = live + 2;
+		run sender(1); run closer(1, false); live = live + 2;
 #endif
 #elif VARIANT == 2
 		run reasoner(0, false); run reasoner(0, true); run sender(0); run aborter(0); live = 4;
@@ -338,17 +361,22 @@ active proctype owner()
 		run reasoner(1, false); run aborter(1); live = live + 2;
 #endif
 #elif VARIANT == 3
-		run reader(0); run reader(0); run closer(0); run reader(1); live = 4;
+		run reader(0); run reader(0); run closer(0, false); run reader(1); live = 4;
 #ifdef FULL
-		run sender(0); run closer(1); live = live + 2;
+		run sender(0); run closer(1, false); live = live + 2;
 #endif
 #elif VARIANT == 4
 		run reader(0); run sender(0); run reasoner(0, false); run aborter(0); live = 4;
 #ifdef FULL
-		run closer(0); run reader(1); live = live + 2;
+		run closer(0, false); run reader(1); live = live + 2;
+#endif
+#elif VARIANT == 6
+		run closer(0, false); run closer(0, true); run aborter(0); run sender(0); live = 4;
+#ifdef FULL
+		run closer(1, false); run aborter(1); live = live + 2;
 #endif
 #else
-		run dialler(0); run closer(0); run sender(0); run aborter(0); run dialler(1); live = 3;
+		run dialler(0); run closer(0, false); run sender(0); run aborter(0); run dialler(1); live = 3;
 #ifdef FULL
 		run reasoner(0, false); run reader(1); live = live + 2;
 #endif
@@ -362,7 +390,7 @@ active proctype owner()
 	:: box == 1 ->
 		box = 0;                 /* [mailbox_take]: link.next is read before mailed is cleared */
 		d_step {                 /* [slot_take_mail] */
-			o_dial = dial; o_close = close; o_abort = abort;
+			o_dial = dial; o_close = close; o_abort = abort; o_upgraded = upgraded;
 			mailed = false; dial = false
 		}
 		take_chunks();           /* after the clear */
@@ -376,9 +404,10 @@ active proctype owner()
 		:: else
 		fi;
 #endif
-		/* [conn_close_begin]: senders may still be inside; before OPEN there is no goodbye */
+		/* [conn_local_close], [conn_close_begin]: senders may still be inside; before OPEN there is no goodbye */
 		if
 		:: o_close ->
+			latch_local(o_abort, o_upgraded);
 			closing = true;
 			if
 			:: o_abort || state != OPEN -> aborting = true
@@ -396,7 +425,7 @@ active proctype owner()
 			:: state = OPEN; close = false; choose_peer()
 #else
 			:: !close -> state = OPEN; choose_peer()
-			:: close -> closing = true; aborting = true
+			:: close -> closing = true; aborting = true; latch_local(abort, upgraded)
 #endif
 			fi
 		}
@@ -407,14 +436,14 @@ active proctype owner()
 		kernel_ops = 0;
 		look()
 
-	/* the remote end, an error or a timer: one step on the word [slot_end]. If a close has won
+	/* the remote end, an error or a timer: one step on the word [slot_end], in [conn_claim]. If a close has won
 	 * already, the owner goes on with that close at once, before its mail has come. */
 	:: COMPLETION_MAYBE ->
 		atomic {
 			if
-			:: !close -> state = ENDING
-			:: close && state != OPEN -> aborting = true
-			:: close && state == OPEN
+			:: !close -> state = ENDING; cause = 1
+			:: close && state != OPEN -> aborting = true; latch_local(abort, upgraded)
+			:: close && state == OPEN -> latch_local(abort, upgraded)
 			fi;
 			closing = true
 		}
