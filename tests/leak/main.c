@@ -19,9 +19,9 @@
 #include <string.h>
 
 #define GROWTH_PERMILLE_MAX 20
-#define WARM_CYCLES 6000u /* twice round the slots of all shards */
+#define WARM_CYCLES 15000u /* several times round the slots of all shards */
 #define WARM_P2P 300u
-#define WARM_SHARE 20u /* of the long forms: a twentieth */
+#define WARM_SHARE 10u /* of the long forms: a tenth */
 #define WARM_GROUPS 64u
 #define WARM_LIVES 12u
 
@@ -150,7 +150,9 @@ static int native_phases(struct cycles *cycles, const struct arguments *argument
 static bool native(const struct arguments *arguments)
 {
 	uint64_t share = arguments->cycles / 2 + 1;
-	uint64_t warm = share < WARM_CYCLES ? share : WARM_CYCLES + arguments->cycles / WARM_SHARE;
+	uint64_t warm = share < WARM_CYCLES && !arguments->judges_memory
+		? share
+		: WARM_CYCLES + arguments->cycles / WARM_SHARE;
 	struct counts before, now;
 	struct cycles *cycles;
 	bool is_good = false;
