@@ -4,8 +4,13 @@
 # In all other builds it is corpus_<name>, which runs every kept input once (tests/fuzz/replay.c).
 set(PEERHUB_FUZZ_SECONDS 15 CACHE STRING "How long a test run fuzzes each target")
 
-# What a target needs beside the library.
+# What a target needs beside the library: sources; the scripted seam of tests/fake/ instead of the
+# kernel's; allocations of our code that fail when the input says so (tests/fuzz/failing.h). TLS keeps
+# its peers' memory across inputs, so LeakSanitizer looks there at the end only, not after every input.
 set(FUZZ_SOURCES_relay hub/relay.c hub/transfer.c hub/text.c)
+set(FUZZ_FAKE conn)
+set(FUZZ_FAILING store)
+set(FUZZ_LEAKS_LATE conn)
 
 function(peerhub_fuzz name)
 	set(kept ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
@@ -13,22 +18,39 @@ function(peerhub_fuzz name)
 	foreach(source ${FUZZ_SOURCES_${name}})
 		list(APPEND sources ${PROJECT_SOURCE_DIR}/${source})
 	endforeach()
+	set(seam peerhub_seam)
+	if(name IN_LIST FUZZ_FAKE)
+		file(GLOB seam ${PROJECT_SOURCE_DIR}/tests/fake/*.c)
+		list(APPEND sources ${seam})
+		set(seam)
+	endif()
+	set(wrapped)
+	if(name IN_LIST FUZZ_FAILING)
+		set(wrapped -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+	endif()
 	if(NOT PEERHUB_FUZZ)
 		add_executable(corpus_${name} ${sources} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c)
-		peerhub_link(corpus_${name} peerhub_api peerhub_engine peerhub_seam)
+		peerhub_link(corpus_${name} peerhub_api peerhub_engine ${seam})
+		target_link_options(corpus_${name} PRIVATE ${wrapped})
 		add_test(NAME corpus_${name} COMMAND corpus_${name} ${kept})
 		set_tests_properties(corpus_${name} PROPERTIES TIMEOUT 120)
 		return()
 	endif()
 	add_executable(fuzz_${name} ${sources})
 	target_link_libraries(fuzz_${name} PRIVATE -fsanitize=fuzzer)
-	peerhub_link(fuzz_${name} peerhub_api peerhub_engine peerhub_seam)
+	peerhub_link(fuzz_${name} peerhub_api peerhub_engine ${seam})
+	target_link_options(fuzz_${name} PRIVATE ${wrapped})
 	set(found ${CMAKE_BINARY_DIR}/corpus/${name})
 	file(MAKE_DIRECTORY ${found})
 	if(NOT EXISTS ${kept})
 		set(kept)
 	endif()
-	add_test(NAME fuzz_${name} COMMAND fuzz_${name} -max_total_time=${PEERHUB_FUZZ_SECONDS}
+	set(leaks 1)
+	if(name IN_LIST FUZZ_LEAKS_LATE)
+		set(leaks 0)
+	endif()
+	add_test(NAME fuzz_${name} COMMAND fuzz_${name} -detect_leaks=${leaks}
+		-max_total_time=${PEERHUB_FUZZ_SECONDS}
 		-timeout=10 -rss_limit_mb=2048 -print_final_stats=1
 		-artifact_prefix=${CMAKE_BINARY_DIR}/fuzz_${name}- ${found} ${kept})
 	math(EXPR limit "${PEERHUB_FUZZ_SECONDS} + 120")
