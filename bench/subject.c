@@ -176,6 +176,9 @@ int subject_wire_parse(const uint8_t *message, size_t bytes)
 struct subject_tls {
 	struct ph_credentials *credentials;
 	struct tls_shard *client, *server;
+	struct tls **ends; /* [2 * count]: a client's, its server's, the next client's … */
+	uint32_t count;
+	uint8_t sent[TLS_RECORD_BYTES_MAX], received[TLS_RECORD_BYTES_MAX + 1];
 };
 
 /* Certificates as a membership chain would be, as far as the handshake's cost goes: P-256, SHA-256. */
@@ -265,6 +268,9 @@ struct subject_tls *subject_tls_create(uint32_t hub_flags)
 
 void subject_tls_destroy(struct subject_tls *subject)
 {
+	for (uint32_t end = 0; end < 2 * subject->count; end++)
+		tls_destroy(subject->ends[end]);
+	free(subject->ends);
 	tls_shard_destroy(subject->client);
 	tls_shard_destroy(subject->server);
 	ph_credentials_put(subject->credentials);
@@ -304,18 +310,55 @@ static int tls_run(struct tls *client, struct tls *server)
 	return here != 0 ? here : there;
 }
 
+/* Both ends, open; the caller destroys them, after a failure too. */
+static int tls_connect(struct subject_tls *subject, struct tls **client, struct tls **server)
+{
+	int status = tls_open(subject->client, TLS_CLIENT, subject->credentials, "any.bench.p2p",
+		subject, client);
+
+	if (status == 0)
+		status = tls_open(subject->server, TLS_SERVER, NULL, NULL, subject, server);
+	return status == 0 ? tls_run(*client, *server) : status;
+}
+
 int subject_tls_handshake(struct subject_tls *subject)
 {
 	struct tls *client = NULL, *server = NULL;
-	int status;
+	int status = tls_connect(subject, &client, &server);
 
-	status = tls_open(subject->client, TLS_CLIENT, subject->credentials, "any.bench.p2p",
-		subject, &client);
-	if (status == 0)
-		status = tls_open(subject->server, TLS_SERVER, NULL, NULL, subject, &server);
-	if (status == 0)
-		status = tls_run(client, server);
 	tls_destroy(client);
 	tls_destroy(server);
 	return status;
+}
+
+int subject_tls_connect(struct subject_tls *subject, uint32_t count)
+{
+	int status = 0;
+
+	subject->ends = calloc(2 * (size_t)count, sizeof(*subject->ends));
+	if (subject->ends == NULL)
+		return -ENOMEM;
+	subject->count = count;
+	for (uint32_t at = 0; at < count && status == 0; at++)
+		status = tls_connect(subject, &subject->ends[2 * at], &subject->ends[2 * at + 1]);
+	return status;
+}
+
+int subject_tls_message(struct subject_tls *subject, uint32_t connection, size_t bytes)
+{
+	struct tls *client = subject->ends[2 * connection];
+	struct tls *server = subject->ends[2 * connection + 1];
+	struct chain wire = {0}, back = {0};
+	ssize_t got = -EPROTO;
+
+	if (tls_write(client, subject->sent, bytes, &wire) == 0 && wire.head == wire.tail) {
+		struct chunk *chunk = wire.head;
+
+		tls_input(server, chunk->data + chunk->offset, chunk->bytes - chunk->offset);
+		got = tls_read(server, subject->received, sizeof(subject->received), &back);
+		tls_input_drop(server);
+	}
+	chain_clear(&wire);
+	chain_clear(&back);
+	return got == (ssize_t)bytes ? 0 : -EPROTO;
 }

@@ -36,9 +36,13 @@ int subject_wire_parse(
 
 /* ---- TLS: both ends in memory ---- */
 struct subject_tls;
-struct subject_tls *subject_tls_create(uint32_t hub_flags); /* PH_HUB_TLS_FAST_DECODE or 0 */
+struct subject_tls *subject_tls_create(uint32_t hub_flags); /* PH_HUB_TLS_* */
 void subject_tls_destroy(struct subject_tls *subject);
 int subject_tls_handshake(struct subject_tls *subject); /* a whole mutual one; 0 or < 0 */
+/* Open so many connections between the two ends, once. 0 or < 0. */
+int subject_tls_connect(struct subject_tls *subject, uint32_t count);
+/* On one of them the client seals `bytes` (at most 16,384) and the server opens them. 0 or < 0. */
+int subject_tls_message(struct subject_tls *subject, uint32_t connection, size_t bytes);
 /* Credentials with a certificate that certifies itself; the caller puts them. */
 struct ph_credentials *subject_credentials_create(void);
 
