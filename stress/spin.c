@@ -1,10 +1,13 @@
 /*
  * `peerhub-stress spin`: makes a world, lets actors loose on it for some seconds, brings it down and
  * says what the audit found. The main thread also ends groups and settles the audit while it waits.
+ * A world is the native interface's (world.h), or the p2p interface's (p2p_spin.h), or there are both.
  */
 #include "action.h"
 #include "actor.h"
 #include "command.h"
+#include "fault_memory.h"
+#include "p2p_spin.h"
 #include "report.h"
 #include "watch.h"
 #include "world.h"
@@ -19,6 +22,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SPIN_TICK_MS 50u
 #define SPIN_GROUP_END_ONE_OF 16u /* ticks between two ends of groups, on average */
@@ -31,11 +35,16 @@ static const char usage_text[] =
 	"usage: peerhub-stress spin --connections N --threads M --seconds T [options]\n"
 	"\n"
 	"Random opens, sends, closes and worse by M threads and inside callbacks, against hubs in\n"
-	"this process, over loopback. Every id, call and message is audited.\n"
+	"this process, over loopback. Every id, handle, call, event and message is audited.\n"
 	"\n"
 	"  --connections N     at most so many dialled connections at once\n"
 	"  --threads M         threads that act (1 to 64)\n"
 	"  --seconds T         length of the random part\n"
+	"  --api WHICH         native (peerhub.h, the default), p2p (p2p.h), or both: half of the threads\n"
+	"                      each. The p2p half keeps its store in a directory of its own under TMPDIR,\n"
+	"                      goes by rounds, and stops and starts the library in some of them\n"
+	"  --fail-allocations N  one in N allocations fails, ours and OpenSSL's; closes, aborts and ends\n"
+	"                      must work all the same, and only \"no memory\" is excused\n"
 	"  --seed S            repeat the choices of an earlier run (default: a new one, printed)\n"
 	"  --hubs 1|2          hubs in this process (default 1); they dial each other and themselves\n"
 	"  --fill              open all N first, then begin: 2N ends are alive in this process\n"
@@ -44,7 +53,7 @@ static const char usage_text[] =
 	"  --tls none|mutual   default mutual, with certificates made in memory\n"
 	"  --remote HOST:PORT  dial a peerhub-echo --framing message there instead\n"
 	"  --cert, --key, --ca with --remote and mutual TLS: PEM files as peerhub-echo takes them\n"
-	"  --patience S        seconds without progress that are a hang (default 20)\n"
+	"  --patience S        seconds without progress that are a hang (default 60)\n"
 	"  --json FILE         write the result as JSON, too\n"
 	"  --help              this text\n"
 	"\n"
@@ -53,18 +62,22 @@ static const char usage_text[] =
 
 struct spin {
 	struct world_options world_options;
-	uint64_t threads;
+	bool has_native, has_p2p;
+	uint64_t threads; /* of all kinds */
+	uint32_t fail_one_of; /* 0: no allocation fails on purpose */
 	uint64_t seconds;
 	uint64_t patience_s;
 	bool is_filling;
 	const char *json_path;
 	char command[512];
-	struct world *world;
+	struct world *world; /* NULL: p2p only */
+	struct p2p_spin *p2p; /* NULL: native only */
 	struct actors *actors;
 	struct watch *watch;
 	struct report report;
 	struct random random;
 	uint32_t descriptors; /* open ones before the world was made */
+	uint64_t violations; /* of neither half */
 };
 
 /* ---- options --------------------------------------------------------------------------- */
@@ -85,6 +98,8 @@ enum {
 	OPT_CA,
 	OPT_PATIENCE,
 	OPT_JSON,
+	OPT_API,
+	OPT_FAIL_ALLOCATIONS,
 	OPT_HELP
 };
 
@@ -104,6 +119,8 @@ static const struct option long_options[] = {
 	{"ca", required_argument, NULL, OPT_CA},
 	{"patience", required_argument, NULL, OPT_PATIENCE},
 	{"json", required_argument, NULL, OPT_JSON},
+	{"api", required_argument, NULL, OPT_API},
+	{"fail-allocations", required_argument, NULL, OPT_FAIL_ALLOCATIONS},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -128,6 +145,15 @@ static int option_u32(const char *text, uint32_t max, const char *what, uint32_t
 	if (status == 0)
 		*number = (uint32_t)value;
 	return status;
+}
+
+static int option_api(struct spin *spin, const char *text)
+{
+	spin->has_native = strcmp(text, "native") == 0 || strcmp(text, "both") == 0;
+	spin->has_p2p = strcmp(text, "p2p") == 0 || strcmp(text, "both") == 0;
+	return spin->has_native || spin->has_p2p
+		? 0
+		: usage_error("--api takes native, p2p or both", text);
 }
 
 static int option_take(struct spin *spin, int opt, const char *text)
@@ -184,6 +210,11 @@ static int option_take(struct spin *spin, int opt, const char *text)
 	case OPT_JSON:
 		spin->json_path = text;
 		return 0;
+	case OPT_API:
+		return option_api(spin, text);
+	case OPT_FAIL_ALLOCATIONS:
+		return option_u32(text, 1000000000, "--fail-allocations takes a number from 1",
+			&spin->fail_one_of);
 	default:
 		return -EINVAL; /* getopt has said why */
 	}
@@ -201,6 +232,10 @@ static int options_check(const struct spin *spin)
 		return usage_error("--threads is missing", NULL);
 	if (spin->seconds == 0)
 		return usage_error("--seconds is missing", NULL);
+	if (spin->has_p2p && spin->has_native && spin->threads < 2)
+		return usage_error("--api both takes 2 threads", NULL);
+	if (spin->has_p2p && (world->is_remote || spin->is_filling))
+		return usage_error("--remote and --fill belong to --api native", NULL);
 	if (has_files != (world->is_remote && world->tls == PH_TLS_MUTUAL))
 		return usage_error(
 			"--cert, --key and --ca belong to --remote with mutual TLS", NULL);
@@ -225,6 +260,13 @@ static void command_write(struct spin *spin, int argc, char **argv)
 	}
 }
 
+static uint32_t threads_native(const struct spin *spin)
+{
+	if (!spin->has_p2p)
+		return (uint32_t)spin->threads;
+	return spin->has_native ? (uint32_t)(spin->threads + 1) / 2 : 0;
+}
+
 /* -1: run; else the exit code. */
 static int options_parse(struct spin *spin, int argc, char **argv)
 {
@@ -235,7 +277,8 @@ static int options_parse(struct spin *spin, int argc, char **argv)
 	spin->world_options.hub_count = 1;
 	spin->world_options.shard_count = 2;
 	spin->world_options.tls = PH_TLS_MUTUAL;
-	spin->patience_s = 20;
+	spin->patience_s = 60;
+	spin->has_native = true;
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			fputs(usage_text, stdout);
@@ -250,7 +293,7 @@ static int options_parse(struct spin *spin, int argc, char **argv)
 	}
 	if (options_check(spin) < 0)
 		return EXIT_USAGE;
-	spin->world_options.lanes = 1 + (uint32_t)spin->threads +
+	spin->world_options.lanes = 1 + threads_native(spin) +
 		spin->world_options.hub_count * spin->world_options.shard_count;
 	command_write(spin, argc, argv);
 	return -1;
@@ -302,6 +345,16 @@ static void spin_fill(struct spin *spin)
 	atomic_store(&world->is_calm, false);
 }
 
+static void spin_tick(struct spin *spin, uint64_t elapsed_ns)
+{
+	audit_tick(spin->world->audit);
+	peak_note(spin);
+	if (random_below(&spin->random, SPIN_GROUP_END_ONE_OF) == 0)
+		world_group_end(
+			spin->world, random_below(&spin->random, WORLD_GROUPS), random_how(spin));
+	report_progress(&spin->report, elapsed_ns);
+}
+
 static void spin_run(struct spin *spin)
 {
 	uint64_t begin_ns = now_ns();
@@ -309,13 +362,9 @@ static void spin_run(struct spin *spin)
 
 	while (elapsed_ns < spin->seconds * 1000000000u) {
 		sleep_ms(SPIN_TICK_MS);
-		audit_tick(spin->world->audit);
-		peak_note(spin);
-		if (random_below(&spin->random, SPIN_GROUP_END_ONE_OF) == 0)
-			world_group_end(spin->world, random_below(&spin->random, WORLD_GROUPS),
-				random_how(spin));
 		elapsed_ns = now_ns() - begin_ns;
-		report_progress(&spin->report, elapsed_ns);
+		if (spin->world != NULL)
+			spin_tick(spin, elapsed_ns);
 	}
 	spin->report.seconds = (double)elapsed_ns / 1e9;
 }
@@ -330,8 +379,8 @@ static void spin_drain(struct spin *spin)
 		enum ph_how how = random_how(spin);
 
 		for (uint32_t hub = 0; hub < world->options.hub_count; hub++)
-			if (ph_close_where(world->hubs[hub].hub, &everything, how, REASON_WHERE, 0, 0) <
-				0)
+			if (ph_close_where(
+				    world->hubs[hub].hub, &everything, how, REASON_WHERE, 0, 0) < 0)
 				audit_violation(world->audit, 0, "ph_close_where of all failed");
 		sleep_ms(SPIN_TICK_MS);
 		audit_tick(world->audit);
@@ -382,25 +431,42 @@ static uint32_t descriptors_count(void)
 	return count;
 }
 
-/* A stopped hub leaves one descriptor a shard: its wake-up, which lives as long as the process. */
+/* A stopped hub leaves one descriptor a shard, its wake-up, which lives as long as the process. The
+ * p2p layer keeps its store open and has a hub with a shard for each processor. */
+#define SPIN_STORE_DESCRIPTORS 4u
+
+static uint32_t descriptors_kept(const struct spin *spin)
+{
+	uint32_t kept = 0;
+
+	if (spin->has_native)
+		kept += spin->world_options.hub_count * spin->world_options.shard_count;
+	if (spin->has_p2p)
+		kept += (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) + SPIN_STORE_DESCRIPTORS;
+	return kept;
+}
+
+static void spin_violation(struct spin *spin, const char *what, long long number, uint32_t before)
+{
+	fprintf(stderr, "VIOLATION: %s: %lld, not %u\n", what, number, before);
+	spin->violations++;
+}
+
 static void descriptors_judge(struct spin *spin)
 {
-	uint32_t kept = spin->world_options.hub_count * spin->world_options.shard_count;
 	uint32_t count = descriptors_count();
 
-	if (count > spin->descriptors + kept)
-		audit_violation(spin->world->audit, 0, "%u descriptors are open, %u were before",
-			count, spin->descriptors);
+	if (count > spin->descriptors + descriptors_kept(spin))
+		spin_violation(spin, "open descriptors", count, spin->descriptors);
 }
 
 /* Half of all runs drain first; the others stop the hubs in full flight. */
-static void spin_end(struct spin *spin)
+static void native_end(struct spin *spin)
 {
 	uint32_t patience_ms = (uint32_t)spin->patience_s * 1000u;
 	bool drains = random_permille(&spin->random, 500);
 	int status;
 
-	watch_phase(spin->watch, "stopping the actors", patience_ms);
 	atomic_store(&spin->world->is_ending, true);
 	actors_stop(spin->actors);
 	if (drains) {
@@ -414,27 +480,99 @@ static void spin_end(struct spin *spin)
 	if (status < 0)
 		audit_violation(spin->world->audit, 0, "ph_hub_stop answered %d", status);
 	audit_finish(spin->world->audit);
+}
+
+static void spin_end(struct spin *spin)
+{
+	uint32_t patience_ms = (uint32_t)spin->patience_s * 1000u;
+
+	if (spin->p2p != NULL) {
+		watch_phase(spin->watch, "ending the p2p round", SPIN_DRAIN_MS + patience_ms);
+		p2p_spin_stop(spin->p2p);
+	}
+	watch_phase(spin->watch, "stopping the actors", patience_ms);
+	if (spin->world != NULL)
+		native_end(spin);
+	fault_memory_set(0, 0);
 	descriptors_judge(spin);
 	watch_stop(spin->watch);
 }
 
+/* How many violations there were. */
+static uint64_t spin_violations(struct spin *spin)
+{
+	uint64_t count = spin->violations;
+	struct audit_counts native;
+	struct p2p_counts p2p;
+
+	if (spin->world != NULL) {
+		audit_counts(spin->world->audit, &native);
+		count += native.violations;
+	}
+	if (spin->p2p != NULL) {
+		p2p_spin_counts(spin->p2p, &p2p);
+		count += p2p.violations;
+	}
+	return count;
+}
+
+/* The native half's object, and the p2p half's in it or alone. */
+static int spin_json(struct spin *spin)
+{
+	int status = spin->world != NULL ? report_json(&spin->report, spin->json_path) : 0;
+	FILE *out;
+
+	if (status < 0 || spin->p2p == NULL)
+		return status;
+	out = fopen(spin->json_path, spin->world != NULL ? "r+e" : "we");
+	if (out == NULL)
+		return -errno;
+	if (spin->world == NULL)
+		fprintf(out, "{\n  \"seed\": %llu", (unsigned long long)spin->report.seed);
+	else if (fseek(out, -3, SEEK_END) < 0) /* before its last brace */
+		status = -errno;
+	fputs(",\n  \"p2p\": ", out);
+	p2p_spin_json(spin->p2p, out);
+	fputs("\n}\n", out);
+	if (ferror(out) != 0 && status == 0)
+		status = -EIO;
+	if (fclose(out) != 0 && status == 0)
+		status = -errno;
+	return status;
+}
+
+static void spin_table(struct spin *spin)
+{
+	if (spin->world == NULL)
+		printf("seed %llu, %.1f s; again: %s\n", (unsigned long long)spin->report.seed,
+			spin->report.seconds, spin->report.command);
+	if (spin->p2p != NULL)
+		p2p_spin_table(spin->p2p, stdout);
+	if (spin->fail_one_of != 0)
+		printf("  %-34s %12llu\n", "allocations failed on purpose",
+			(unsigned long long)fault_memory_count());
+	if (spin->world != NULL)
+		report_table(&spin->report, stdout);
+}
+
 static int spin_report(struct spin *spin)
 {
-	struct audit_counts counts;
+	uint64_t violations = spin_violations(spin);
 	int status;
 
 	report_progress_end();
-	report_table(&spin->report, stdout);
-	audit_counts(spin->world->audit, &counts);
+	spin_table(spin);
+	printf("spin: %s, %llu violations\n", violations == 0 ? "OK" : "FAILED",
+		(unsigned long long)violations);
 	if (spin->json_path != NULL) {
-		status = report_json(&spin->report, spin->json_path);
+		status = spin_json(spin);
 		if (status < 0) {
 			fprintf(stderr, "peerhub-stress: %s: %s\n", spin->json_path,
 				strerror(-status));
 			return EXIT_FOUND;
 		}
 	}
-	return counts.violations == 0 ? EXIT_SUCCESS : EXIT_FOUND;
+	return violations == 0 ? EXIT_SUCCESS : EXIT_FOUND;
 }
 
 static void descriptors_raise(void)
@@ -448,23 +586,56 @@ static void descriptors_raise(void)
 		perror("peerhub-stress: cannot raise the limit of open files");
 }
 
-static int spin_start(struct spin *spin)
+static int native_create(struct spin *spin)
 {
 	char why[PH_WHY_BYTES];
 	int status;
 
-	spin->descriptors = descriptors_count();
+	spin->world_options.has_p2p = spin->has_p2p;
 	status = world_create(&spin->world_options, &spin->world, why);
-	if (status < 0) {
+
+	if (status < 0)
 		fprintf(stderr, "peerhub-stress: cannot start: %s\n", why);
+	else
+		spin->report.audit = spin->world->audit;
+	return status;
+}
+
+static int p2p_create(struct spin *spin)
+{
+	const struct p2p_options options = {
+		.seed = spin->world_options.seed,
+		.threads = (uint32_t)spin->threads - threads_native(spin),
+		.connections = spin->world_options.connections,
+		.is_failing = spin->fail_one_of != 0,
+	};
+	char why[P2P_WHY_BYTES];
+	int status = p2p_spin_create(&options, &spin->p2p, why);
+
+	if (status < 0)
+		fprintf(stderr, "peerhub-stress: cannot start: %s\n", why);
+	return status;
+}
+
+static int spin_start(struct spin *spin)
+{
+	int status;
+
+	spin->descriptors = descriptors_count();
+	status = spin->has_native ? native_create(spin) : 0;
+	if (status == 0 && spin->has_p2p)
+		status = p2p_create(spin);
+	if (status < 0)
 		return status;
-	}
-	spin->report.audit = spin->world->audit;
-	status = watch_start(spin->world, (uint32_t)spin->patience_s * 1000u, &spin->watch);
+	status = watch_start(
+		spin->world, spin->p2p, (uint32_t)spin->patience_s * 1000u, &spin->watch);
 	if (status == 0 && spin->is_filling)
 		spin_fill(spin);
-	if (status == 0)
-		status = actors_start(spin->world, (uint32_t)spin->threads, &spin->actors);
+	fault_memory_set(spin->world_options.seed, spin->fail_one_of);
+	if (status == 0 && spin->world != NULL)
+		status = actors_start(spin->world, threads_native(spin), &spin->actors);
+	if (status == 0 && spin->p2p != NULL)
+		status = p2p_spin_start(spin->p2p);
 	if (status < 0)
 		fprintf(stderr, "peerhub-stress: cannot start a thread: %s\n", strerror(-status));
 	return status;
@@ -480,6 +651,8 @@ int spin_command(int argc, char **argv)
 		return result;
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return EXIT_FOUND;
+	if (spin.fail_one_of != 0 && fault_memory_take_openssl() < 0)
+		return EXIT_FOUND;
 	descriptors_raise();
 	printf("seed %llu\n", (unsigned long long)spin.world_options.seed);
 	fflush(stdout);
@@ -491,6 +664,7 @@ int spin_command(int argc, char **argv)
 	spin_run(&spin);
 	spin_end(&spin);
 	result = spin_report(&spin);
+	p2p_spin_destroy(spin.p2p);
 	world_destroy(spin.world);
 	return result;
 }

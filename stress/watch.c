@@ -1,6 +1,8 @@
 /* The watchdog of a spin; see watch.h. */
 #include "watch.h"
 
+#include "p2p_spin.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,8 +14,11 @@
 #define WATCH_CLOSE_MS 2000u
 #define WATCH_OPEN_MS 25000u
 
+#define WATCH_DUMP_S 60u /* a dump that hangs, too, ends the process all the same */
+
 struct watch {
-	struct world *world;
+	struct world *world; /* NULL: only the p2p half runs */
+	struct p2p_spin *p2p; /* NULL: only the native half runs */
 	uint64_t patience_ns;
 	pthread_mutex_t lock; /* the fields below */
 	pthread_cond_t wake;
@@ -25,28 +30,50 @@ struct watch {
 
 _Noreturn static void hang(struct watch *watch, const char *what)
 {
-	fprintf(stderr, "HANG: %s (while %s); the hubs:\n", what, watch->phase);
+	fprintf(stderr, "HANG: %s (while %s)\n", what, watch->phase);
 	fflush(stderr);
-	world_dump(watch->world, STDERR_FILENO);
+	alarm(WATCH_DUMP_S);
+	if (watch->p2p != NULL)
+		p2p_spin_dump(watch->p2p, STDERR_FILENO);
+	if (watch->world != NULL)
+		world_dump(watch->world, STDERR_FILENO);
 	_exit(WATCH_EXIT);
 }
 
-static void look(struct watch *watch, uint64_t *beats, uint64_t *beats_ns)
+/* Operations that ended, of one half of the spin. */
+struct pulse {
+	_Atomic uint64_t *beats; /* NULL: that half does not run */
+	uint64_t last;
+	uint64_t last_ns;
+};
+
+static void pulse_look(struct watch *watch, struct pulse *pulse, const char *what)
+{
+	uint64_t now = now_ns();
+	uint64_t current;
+
+	if (pulse->beats == NULL)
+		return;
+	current = atomic_load(pulse->beats);
+	if (current != pulse->last || watch->phase_end_ns != 0) {
+		pulse->last = current;
+		pulse->last_ns = now;
+	}
+	if (now > pulse->last_ns + watch->patience_ns)
+		hang(watch, what);
+}
+
+static void look(struct watch *watch, struct pulse *native, struct pulse *p2p)
 {
 	uint64_t close_ns = WATCH_CLOSE_MS * 1000000ull + watch->patience_ns;
 	uint64_t open_ns = WATCH_OPEN_MS * 1000000ull + watch->patience_ns;
-	uint64_t now = now_ns();
-	uint64_t current = atomic_load(&watch->world->beats);
 
-	if (current != *beats || watch->phase_end_ns != 0) {
-		*beats = current;
-		*beats_ns = now;
-	}
-	if (now > *beats_ns + watch->patience_ns)
-		hang(watch, "no operation ended for too long");
-	if (watch->phase_end_ns != 0 && now > watch->phase_end_ns)
+	pulse_look(watch, native, "no operation ended for too long");
+	pulse_look(watch, p2p, "no p2p operation ended for too long");
+	if (watch->phase_end_ns != 0 && now_ns() > watch->phase_end_ns)
 		hang(watch, "this takes too long");
-	if (audit_overdue(watch->world->audit, close_ns, open_ns, false) > 0) {
+	if (watch->world != NULL &&
+		audit_overdue(watch->world->audit, close_ns, open_ns, false) > 0) {
 		audit_overdue(watch->world->audit, close_ns, open_ns, true);
 		hang(watch, "the last event of a connection is overdue");
 	}
@@ -55,12 +82,15 @@ static void look(struct watch *watch, uint64_t *beats, uint64_t *beats_ns)
 static void *watch_main(void *argument)
 {
 	struct watch *watch = argument;
-	uint64_t beats = 0, beats_ns = now_ns();
+	struct pulse native = {
+		.beats = watch->world != NULL ? &watch->world->beats : NULL, .last_ns = now_ns()};
+	struct pulse p2p = {.beats = watch->p2p != NULL ? p2p_spin_beats(watch->p2p) : NULL,
+		.last_ns = now_ns()};
 	struct timespec until;
 
 	pthread_mutex_lock(&watch->lock);
 	while (!watch->is_ending) {
-		look(watch, &beats, &beats_ns);
+		look(watch, &native, &p2p);
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += WATCH_INTERVAL_MS * 1000000l;
 		until.tv_sec += until.tv_nsec / 1000000000l;
@@ -71,7 +101,8 @@ static void *watch_main(void *argument)
 	return NULL;
 }
 
-int watch_start(struct world *world, uint32_t patience_ms, struct watch **watch)
+int watch_start(
+	struct world *world, struct p2p_spin *p2p, uint32_t patience_ms, struct watch **watch)
 {
 	struct watch *made = calloc(1, sizeof(*made));
 	int status;
@@ -79,6 +110,7 @@ int watch_start(struct world *world, uint32_t patience_ms, struct watch **watch)
 	if (made == NULL)
 		return -ENOMEM;
 	made->world = world;
+	made->p2p = p2p;
 	made->patience_ns = patience_ms * 1000000ull;
 	made->phase = "spinning";
 	pthread_mutex_init(&made->lock, NULL);

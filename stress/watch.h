@@ -10,10 +10,13 @@
 
 #define WATCH_EXIT 3
 
+struct p2p_spin;
 struct watch;
 
-/* patience_ms: how long without progress is a hang; slow builds want more. 0 or -errno. */
-int watch_start(struct world *world, uint32_t patience_ms, struct watch **watch);
+/* patience_ms: how long without progress is a hang; slow builds want more. Either of the two may be
+ * NULL; both must make progress. 0 or -errno. */
+int watch_start(
+	struct world *world, struct p2p_spin *p2p, uint32_t patience_ms, struct watch **watch);
 /* The phase that the main thread begins now, and how long it may take; 0 = as long as actors make
  * progress. Static text. */
 void watch_phase(struct watch *watch, const char *phase, uint32_t limit_ms);

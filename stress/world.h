@@ -42,6 +42,7 @@ struct world_options {
 	uint32_t shard_count; /* of each hub */
 	uint32_t slots_per_shard; /* 0: enough */
 	enum ph_tls tls;
+	bool has_p2p; /* the p2p layer runs in this process, too */
 	bool is_remote; /* dial `remote` only */
 	ph_address remote;
 	const char *cert_path, *key_path, *ca_path; /* with is_remote and TLS */
