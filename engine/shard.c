@@ -287,15 +287,20 @@ void shard_listener_arm(struct shard *shard, struct listener *listener)
 	listener->armed = true;
 }
 
+static void listeners_retry_later(struct shard *shard)
+{
+	if (!timer_is_armed(&shard->retry_timer))
+		timer_arm(&shard->timers, &shard->retry_timer,
+			shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+}
+
 static void listener_cancel(struct shard *shard, struct listener *listener)
 {
 	if (!listener->used || !listener->armed)
 		return;
 	if (!ring_cancel(shard->ring, op_data(OP_ACCEPT, listener->index, listener->generation),
-		    op_data(OP_CANCEL, 0xffffffu, 0)) &&
-		!timer_is_armed(&shard->retry_timer))
-		timer_arm(&shard->timers, &shard->retry_timer,
-			shard->now_ns + SHARD_BLOCKED_RETRY_NS);
+		    op_data(OP_CANCEL, 0xffffffu, 0)))
+		listeners_retry_later(shard);
 }
 
 /* Pause accepting before the tables are full: the kernel would accept, find no room, and close the
@@ -415,7 +420,7 @@ void shard_listener_end(struct shard *shard, struct listener *listener)
 		listener_gone(shard, listener);
 }
 
-/* A cancel that found no submission entry is asked for again. */
+/* A cancel that found no submission entry, or failed, is asked for again. */
 static void listeners_retry(struct shard *shard)
 {
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
@@ -444,8 +449,13 @@ static void shard_on_completion(struct shard *shard, const struct ring_completio
 		SHARD_COUNT(shard, cancel_none);
 	else if (kind == OP_CANCEL && done->result == -EALREADY)
 		SHARD_COUNT(shard, cancel_already);
-	if (index >= shard->slot_count)
-		return; /* a silent one of the shard's own */
+	if (index >= shard->slot_count) {
+		/* A silent one of the shard's own has failed. When that was the cancel of an accept, and the
+		 * accept is still armed, the end of its listener would wait for ever. */
+		if (kind == OP_CANCEL)
+			listeners_retry_later(shard);
+		return;
+	}
 	conn = &shard->conns[index];
 	if (conn->generation != (uint32_t)done->user_data || conn->state == CONN_FREE) {
 		/* Of another life of this slot: only silent operations can be so late. */

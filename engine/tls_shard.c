@@ -83,27 +83,42 @@ static long on_bio_control(BIO *bio, int command, long number, void *pointer)
 	return command == BIO_CTRL_FLUSH;
 }
 
-/* One for the process: OpenSSL has only 127 numbers for kinds of BIO and never takes one back. */
-static BIO_METHOD *bio_method;
-static pthread_once_t bio_method_once = PTHREAD_ONCE_INIT;
+/* One for the process: OpenSSL has only 127 numbers for kinds of BIO and never takes one back. What
+ * failed for want of memory is tried again by the next shard. */
+static BIO_METHOD *bio_method; /* written once, under the lock */
+static int bio_number = -1;
+static pthread_mutex_t bio_method_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void create_bio_method(void)
+static BIO_METHOD *bio_method_create(void)
 {
 	BIO_METHOD *method;
-	int number = BIO_get_new_index();
 
-	if (number < 0)
-		return;
-	method = BIO_meth_new(number | BIO_TYPE_SOURCE_SINK, "peerhub buffers");
+	if (bio_number < 0)
+		bio_number = BIO_get_new_index();
+	if (bio_number < 0)
+		return NULL;
+	method = BIO_meth_new(bio_number | BIO_TYPE_SOURCE_SINK, "peerhub buffers");
 	if (method == NULL)
-		return;
+		return NULL;
 	if (BIO_meth_set_read_ex(method, on_bio_read) != 1 ||
 		BIO_meth_set_write_ex(method, on_bio_write) != 1 ||
 		BIO_meth_set_ctrl(method, on_bio_control) != 1) {
 		BIO_meth_free(method);
-		return;
+		return NULL;
 	}
-	bio_method = method;
+	return method;
+}
+
+static bool bio_method_ensure(void)
+{
+	bool is_there;
+
+	pthread_mutex_lock(&bio_method_lock);
+	if (bio_method == NULL)
+		bio_method = bio_method_create();
+	is_there = bio_method != NULL;
+	pthread_mutex_unlock(&bio_method_lock);
+	return is_there;
 }
 
 BIO *tls_bio_create(struct tls_shard *shard)
@@ -237,6 +252,20 @@ static bool create_roles(struct tls_shard *shard)
 	return true;
 }
 
+/* Why a shard's TLS cannot be made; empties the error queue. The last error seldom is the cause: OpenSSL
+ * reports want of memory first and then what could not be initialised for it, and without memory it
+ * may report nothing at all. */
+static int create_failure(void)
+{
+	unsigned long error = ERR_get_error();
+	int status = error == 0 ? -ENOMEM : -EIO;
+
+	for (; error != 0; error = ERR_get_error())
+		if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
+			status = -ENOMEM;
+	return status;
+}
+
 int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **made)
 {
 	struct tls_shard *shard;
@@ -244,8 +273,9 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 
 	assert(events->on_hello != NULL);
 	assert(events->on_verify != NULL);
-	if (pthread_once(&bio_method_once, create_bio_method) != 0 || bio_method == NULL)
-		return -EIO;
+	ERR_clear_error();
+	if (!bio_method_ensure())
+		return create_failure();
 	if ((flags & PH_HUB_TLS_FAST_DECODE) != 0)
 		(void)tls_decode_enable(); /* the plain path does the same, slower */
 	shard = memory_zalloc(sizeof(*shard));
@@ -276,8 +306,7 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 	return 0;
 
 undo:
-	status = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EIO;
-	ERR_clear_error();
+	status = create_failure();
 	tls_shard_destroy(shard);
 	return status;
 }
