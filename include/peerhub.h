@@ -357,7 +357,8 @@ struct ph_options {
 /*
  * Start the shards. Returns 0, -EINVAL (an option: the text names it), -EPERM (io_uring refused:
  * the text says what refused it and how to allow it), -ENOSYS (kernel older than 6.1),
- * -ENOMEM, -EMFILE, -EAGAIN (all 256 shard records of the process are in use).
+ * -ENOMEM, -EMFILE, -EAGAIN (all 256 shard records of the process are in use), -EIO (OpenSSL cannot be
+ * set up: its configuration forbids what we need, or memory was short and it did not say so).
  * `why` may be NULL, else receives a line of at most 256 bytes with NUL on failure.
  */
 #define PH_WHY_BYTES 256u

@@ -12,3 +12,10 @@ else()
 		COMMAND leak_cycles --cycles 12000 --p2p 1000 --groups 400 --lives 40)
 endif()
 set_tests_properties(leak_cycles PROPERTIES TIMEOUT 300)
+
+add_executable(leak_wrap_test ${CMAKE_CURRENT_SOURCE_DIR}/leak/wrap_test.c
+	${CMAKE_CURRENT_SOURCE_DIR}/leak/inspect.c ${CMAKE_CURRENT_SOURCE_DIR}/leak/count.c)
+peerhub_link(leak_wrap_test peerhub_engine peerhub_seam)
+target_link_libraries(leak_wrap_test PRIVATE PkgConfig::CMOCKA)
+add_test(NAME leak_wrap_test COMMAND leak_wrap_test)
+set_tests_properties(leak_wrap_test PROPERTIES TIMEOUT 300)
