@@ -8,9 +8,9 @@ set(PEERHUB_FUZZ_SECONDS 15 CACHE STRING "How long a test run fuzzes each target
 # kernel's; allocations of our code that fail when the input says so (tests/fuzz/failing.h). TLS keeps
 # its peers' memory across inputs, so LeakSanitizer looks there at the end only, not after every input.
 set(FUZZ_SOURCES_relay hub/relay.c hub/transfer.c hub/text.c)
-set(FUZZ_FAKE conn)
+set(FUZZ_FAKE conn tls)
 set(FUZZ_FAILING store)
-set(FUZZ_LEAKS_LATE conn)
+set(FUZZ_LEAKS_LATE conn tls)
 
 function(peerhub_fuzz name)
 	set(kept ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
