@@ -47,7 +47,9 @@ int home_take(uint32_t slot_count, struct home **out)
 	for (uint32_t index = 0; index < count; index++) {
 		struct home *home = &homes[index];
 
-		if (home->taken || home->table.slot_count < slot_count)
+		/* Where slots have begun to retire a hub would have less room than it asked for, in the end none. */
+		if (home->taken || home->table.slot_count < slot_count ||
+			atomic_load_explicit(&home->table.retired, memory_order_relaxed) > 0)
 			continue;
 		home->taken = true;
 		pthread_mutex_unlock(&homes_lock);

@@ -384,7 +384,7 @@ void ph_stats(struct ph_hub *hub, struct ph_statistics *stats)
 			atomic_load_explicit(&shard->home->mailbox.wakes, memory_order_relaxed);
 		stats->live += atomic_load_explicit(&shard->live, memory_order_relaxed);
 		stats->open += atomic_load_explicit(&shard->open, memory_order_relaxed);
-		stats->slots += shard->slot_count;
+		stats->slots += atomic_load_explicit(&shard->slots_usable, memory_order_relaxed);
 	}
 	stats->handshakes = stats->live > stats->open ? stats->live - stats->open : 0;
 	stats->shards = hub->shard_count;

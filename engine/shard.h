@@ -103,7 +103,7 @@ struct shard {
 	struct command stop_command;
 	struct command release_command; /* all shards are done: no callback can post any more */
 	bool released;
-	uint32_t slots_usable; /* not retired */
+	_Atomic uint32_t slots_usable; /* not retired; written by the owner, read by ph_stats */
 	uint32_t stop_taken; /* slots taken out of the free queue for good, by stop */
 	struct spread_job *jobs;
 	pthread_t thread;

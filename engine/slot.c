@@ -34,6 +34,13 @@ int slot_table_init(struct slot_table *table, uint32_t slot_count)
 	return 0;
 }
 
+/* Beyond the last generation; where that is the largest number of all, the word is slot_free's last. */
+static bool slot_word_is_retired(const struct slot_table *table, uint64_t word)
+{
+	return slot_word_generation(word) > table->generation_last ||
+		(slot_word_generation(word) == 0 && word != 0);
+}
+
 uint32_t slot_table_fill(struct slot_table *table, uint32_t count)
 {
 	uint32_t filled = 0;
@@ -45,8 +52,8 @@ uint32_t slot_table_fill(struct slot_table *table, uint32_t count)
 			atomic_load_explicit(&table->slots[index].word, memory_order_relaxed);
 
 		assert(slot_word_state(word) == SLOT_FREE);
-		if (slot_word_generation(word) > table->generation_last)
-			continue;
+		if (slot_word_is_retired(table, word))
+			continue; /* counted when it was */
 		filled += slot_put(table, index);
 	}
 	return filled;
@@ -79,8 +86,7 @@ bool slot_put(struct slot_table *table, uint32_t slot_index)
 	uint64_t word = atomic_load_explicit(&table->slots[slot_index].word, memory_order_relaxed);
 
 	assert(slot_word_state(word) == SLOT_FREE);
-	if (slot_word_generation(word) > table->generation_last ||
-		(slot_word_generation(word) == 0 && word != 0)) {
+	if (slot_word_is_retired(table, word)) {
 		atomic_fetch_add_explicit(&table->retired, 1, memory_order_relaxed);
 		return false;
 	}

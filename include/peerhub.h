@@ -290,7 +290,7 @@ struct ph_statistics {
 	uint64_t live; /* slots in use now: opening, open and closing */
 	uint64_t open; /* open now */
 	uint64_t handshakes; /* live and not open: opening or ending */
-	uint64_t slots; /* capacity */
+	uint64_t slots; /* capacity: what was asked for, without slots_retired */
 	uint32_t shards;
 };
 

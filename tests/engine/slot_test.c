@@ -115,10 +115,11 @@ static void generation_wraps_into_retirement(void **state)
 	assert_false(slot_pin(slot, 0));
 	assert_false(slot_is_open(slot, 0));
 	assert_int_equal(slot_close(slot, UINT32_MAX, TAG, true), SLOT_NOT_FOUND);
-	/* A fill keeps it out too. */
+	/* A fill keeps it out too, and counts it no second time. */
 	while (slot_take(&table) >= 0)
 		;
 	assert_int_equal(slot_table_fill(&table, 8), 7);
+	assert_int_equal(atomic_load(&table.retired), 1);
 }
 
 /* ---- close --------------------------------------------------------------------------------- */
