@@ -15,10 +15,12 @@
 #include <string.h>
 
 #define STEP_US 100u
-#define WARM_PART 8u /* the first part of a run is not measured against */
+#define WARM_PART 8u /* the first part of a run: what it touches for the first time is no growth */
+#define WARM_CYCLES_MIN 6000u /* until the audit's tables have been gone round */
 #define WARM_CYCLES_MAX 20000u
 #define RSS_SLACK (4u << 20) /* what allocators of threads keep, whatever the number of cycles */
 #define LANE_CHURN 0u
+#define SPOILED_MS 2000u /* what a fault keeps back, or has damaged, is not waited for any longer */
 
 static const char usage_text[] =
 	"usage: peerhub-stress churn [options]\n"
@@ -27,22 +29,23 @@ static const char usage_text[] =
 	"descriptor more, and no more memory than after the first part of the run.\n"
 	"\n"
 	"  --connections N      at once (default 64)\n"
-	"  --cycles N           connections opened and closed in all (default 10000)\n"
+	"  --cycles N           connections opened and closed in all (default 20000)\n"
 	"  --seconds T          … or as many as fit into T seconds\n"
 	"  --rate R             at most R openings a second (default 0: no limit)\n"
 	"  --messages N         messages each way on each connection (default 2)\n"
 	"  --by WHO             dialler, acceptor or any: who closes (default any)\n"
 	"  --how HOW            graceful, abort or mixed (default mixed)\n"
 	"  --early N            close 1 in N before it is open (default 16; 0: none)\n"
-	"  --rss-percent P      growth of memory that is a finding, beside 4 MiB (default 10; 0: do\n"
-	"                       not judge; sanitizers keep freed memory)\n"
+	"  --rss-percent P      growth of memory after the first part (6,000 cycles or more) that is a\n"
+	"                       finding, beside 4 MiB (default 10; 0: do not judge; sanitizers keep\n"
+	"                       freed memory)\n"
 	"\n";
 
 static const char usage_examples[] =
 	"\n"
 	"Examples:\n"
 	"  peerhub-stress churn\n"
-	"      10,000 connections, 64 at once\n"
+	"      20,000 connections, 64 at once\n"
 	"  peerhub-stress churn --cycles 1000000 --tls none --rss-percent 2\n"
 	"      a million, and memory must not have grown by 2 %\n"
 	"  peerhub-stress churn --seconds 60 --rate 200 --fault 'errno:ECONNRESET,recv,50'\n"
@@ -62,6 +65,13 @@ enum churn_how {
 	HOW_MIXED
 };
 
+enum visit {
+	VISIT_EMPTY,
+	VISIT_OPENING,
+	VISIT_USED, /* its messages are on their way */
+	VISIT_CLOSED
+};
+
 struct churn_baseline {
 	bool is_taken;
 	uint64_t cycles, rss;
@@ -77,12 +87,8 @@ struct churn {
 	uint64_t begin_ns, begun, ended, closed_early;
 	uint64_t loop_ns; /* from the first opening to the last end */
 	struct churn_baseline warm, end;
-	enum visit {
-		VISIT_EMPTY,
-		VISIT_OPENING,
-		VISIT_USED, /* its messages are on their way */
-		VISIT_CLOSED
-	} * visits; /* [connections] */
+	enum visit *visits; /* [connections] */
+	uint64_t *used_ns; /* [connections] when its messages were sent */
 };
 
 /* ---- options --------------------------------------------------------------------------- */
@@ -121,7 +127,7 @@ static int churn_options(struct churn *churn, int argc, char **argv)
 	if (churn->load_options.is_remote)
 		churn->by = BY_DIALLER;
 	if (churn->cycles == 0)
-		churn->cycles = churn->seconds != 0 ? UINT64_MAX : 10000;
+		churn->cycles = churn->seconds != 0 ? UINT64_MAX : 20000;
 	load_command_text(&churn->load_options, argc, argv, churn->command, sizeof(churn->command));
 	return status;
 }
@@ -162,6 +168,7 @@ static void seat_use(struct churn *churn, uint32_t seat)
 		for (int end = 0; end < LOAD_ENDS; end++)
 			(void)load_send(churn->load, seat, (enum load_end)end, LANE_CHURN);
 	churn->visits[seat] = VISIT_USED;
+	churn->used_ns[seat] = now_ns();
 }
 
 /* What was accepted for sending has arrived at the other end (or come back from an echo). */
@@ -203,7 +210,10 @@ static void seat_visit(struct churn *churn, uint32_t number, uint64_t now)
 	}
 	if (churn->visits[number] == VISIT_OPENING && load_seat_is_open(churn->load, seat))
 		seat_use(churn, number);
-	else if (churn->visits[number] == VISIT_USED && seat_has_all(churn, seat))
+	else if (churn->visits[number] == VISIT_USED &&
+		(seat_has_all(churn, seat) ||
+			(seat->is_spoiled &&
+				now > churn->used_ns[number] + SPOILED_MS * 1000000ull)))
 		seat_close(churn, number);
 	else if (churn->visits[number] == VISIT_USED && !load_seat_is_open(churn->load, seat))
 		churn->visits[number] = VISIT_CLOSED; /* one end has ended by itself */
@@ -269,7 +279,7 @@ static void baseline_judge(struct churn *churn)
 	if (churn->load->link == NULL && end->descriptors > warm->descriptors)
 		load_violation(churn->load, "%u descriptors are open, %u were after the first part",
 			end->descriptors, warm->descriptors);
-	if (churn->rss_percent != 0 &&
+	if (churn->rss_percent != 0 && warm->cycles >= WARM_CYCLES_MIN &&
 		end->rss > warm->rss + warm->rss * churn->rss_percent / 100 + RSS_SLACK)
 		load_violation(churn->load,
 			"memory grew from %llu to %llu KiB in %llu cycles (--rss-percent %llu)",
@@ -280,10 +290,14 @@ static void baseline_judge(struct churn *churn)
 
 static void churn_run(struct churn *churn)
 {
-	uint64_t warm = churn->cycles == UINT64_MAX ? 1000 : churn->cycles / WARM_PART;
+	uint64_t warm = churn->cycles / WARM_PART;
 
+	if (warm < WARM_CYCLES_MIN)
+		warm = churn->cycles < 2 * WARM_CYCLES_MIN ? churn->cycles / 2 : WARM_CYCLES_MIN;
 	if (warm > WARM_CYCLES_MAX)
 		warm = WARM_CYCLES_MAX;
+	if (churn->seconds != 0 && warm > WARM_CYCLES_MIN)
+		warm = WARM_CYCLES_MIN;
 	churn->begin_ns = now_ns();
 	load_phase(churn->load, "churning", 30000);
 	churn_until(churn, warm, "warming up");
@@ -326,7 +340,8 @@ int churn_command(int argc, char **argv)
 	if (result != OPTIONS_RUN)
 		return result;
 	churn.visits = calloc(churn.load_options.connections, sizeof(*churn.visits));
-	if (churn.visits == NULL || figures_create(&figures) < 0) {
+	churn.used_ns = calloc(churn.load_options.connections, sizeof(*churn.used_ns));
+	if (churn.visits == NULL || churn.used_ns == NULL || figures_create(&figures) < 0) {
 		fprintf(stderr, "peerhub-stress: cannot start: %s\n", strerror(ENOMEM));
 		result = EXIT_FAILED;
 	} else {
@@ -342,5 +357,6 @@ int churn_command(int argc, char **argv)
 	load_destroy(churn.load);
 	figures_destroy(figures);
 	free(churn.visits);
+	free(churn.used_ns);
 	return result;
 }

@@ -22,16 +22,20 @@ const char fault_usage_text[] =
 	"  reset:BYTES          after BYTES both streams are reset; reset:MSms: after so long\n"
 	"  slow:BYTES           so many bytes a second, each way\n"
 	"  segment[:BYTES]      pieces of so many bytes (default 1)\n"
+	"  damage:BYTES         after BYTES one byte is changed: TLS ends the connection; without TLS\n"
+	"                       nobody but our audit can notice\n"
 	"  errno:NAME,OP[,N]    a ring operation OP answers NAME once in N times (default 100);\n"
 	"                       OP: recv send socket connect accept cancel disconnect option name\n"
 	"                       unsent; NAME: ECONNRESET, ENOBUFS, ETIMEDOUT, ENOMEM, EPIPE, …\n"
+	"  lost:OP[,N]          the last answer of OP never comes, once in N times: no kernel does\n"
+	"                       that, and it must be found as a hang. OP: recv send connect name\n"
 	"  BYTES and MS may be a range, 100-5000: drawn anew for each connection.\n"
 	"  SCOPE: a share, @10% (default 100%), or @group=NAME (groups are g0, g1, …; --groups)\n"
-	"  All but errno pass through a relay in this process; it has 2 of our descriptors for each\n"
+	"  All but errno and lost pass through a relay in this process; it has 2 of our descriptors for each\n"
 	"  connection and so serves at most 9,000 at once.\n";
 
 static const char *const kind_names[] = {
-	"delay", "stall", "truncate", "reset", "slow", "segment", "errno"};
+	"delay", "stall", "truncate", "reset", "slow", "segment", "damage", "errno", "lost"};
 static const char *const op_names[] = {"recv", "send", "socket", "connect", "accept", "cancel",
 	"disconnect", "option", "name", "unsent"};
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == FAULT_KIND_COUNT, "one a kind");
@@ -103,15 +107,10 @@ static int pair_parse(struct fault *fault, const char *text, char mark)
 	return range_parse(second + 1, strlen(second + 1), &fault->duration);
 }
 
-static int errno_parse(struct fault *fault, const char *text, char *why)
+static int op_parse(struct fault *fault, const char *op, const char *many, char *why)
 {
-	char name[24], op[24], many[24] = "100";
 	uint64_t one_in = ERRNO_DEFAULT_ONE_IN;
-	int fields, used = 0;
 
-	fields = sscanf(text, "%23[A-Z],%23[a-z]%n,%23[0-9]%n", name, op, &used, many, &used);
-	if (fields < 2 || text[used] != '\0')
-		return wrong(why, "errno takes NAME,OP[,N], as in errno:ECONNRESET,recv,1000");
 	if (number_parse(many, 1, AMOUNT_MAX, &one_in) < 0)
 		return wrong(why, "once in N: N is a whole number from 1 to 1000000000");
 	fault->one_in = (uint32_t)one_in;
@@ -119,13 +118,42 @@ static int errno_parse(struct fault *fault, const char *text, char *why)
 	for (uint32_t i = 0; i < FAULT_OP_COUNT; i++)
 		if (strcmp(op, op_names[i]) == 0)
 			fault->op = (enum fault_op)i;
+	return fault->op == FAULT_OP_COUNT
+		? wrong(why,
+			  "the operation is none of recv, send, socket, connect, accept, "
+			  "cancel, disconnect, option, name, unsent")
+		: 0;
+}
+
+static int lost_parse(struct fault *fault, const char *text, char *why)
+{
+	char op[24], many[24] = "100";
+	int fields, used = 0;
+
+	fields = sscanf(text, "%23[a-z]%n,%23[0-9]%n", op, &used, many, &used);
+	if (fields < 1 || text[used] != '\0')
+		return wrong(why, "lost takes OP[,N], as in lost:recv,1000");
+	if (op_parse(fault, op, many, why) < 0)
+		return -EINVAL;
+	if (fault->op != FAULT_OP_RECV && fault->op != FAULT_OP_SEND &&
+		fault->op != FAULT_OP_CONNECT && fault->op != FAULT_OP_NAME)
+		return wrong(why, "lost takes recv, send, connect or name");
+	return 0;
+}
+
+static int errno_parse(struct fault *fault, const char *text, char *why)
+{
+	char name[24], op[24], many[24] = "100";
+	int fields, used = 0;
+
+	fields = sscanf(text, "%23[A-Z],%23[a-z]%n,%23[0-9]%n", name, op, &used, many, &used);
+	if (fields < 2 || text[used] != '\0')
+		return wrong(why, "errno takes NAME,OP[,N], as in errno:ECONNRESET,recv,1000");
+	if (op_parse(fault, op, many, why) < 0)
+		return -EINVAL;
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
 		if (strcmp(name, errors[i].name) == 0)
 			fault->error = errors[i].error;
-	if (fault->op == FAULT_OP_COUNT)
-		return wrong(why,
-			"the operation is none of recv, send, socket, connect, accept, "
-			"cancel, disconnect, option, name, unsent");
 	if (fault->error == 0)
 		return wrong(why, "no such error is known here");
 	return 0;
@@ -155,6 +183,8 @@ static int argument_parse(struct fault *fault, const char *text, char *why)
 		break;
 	case FAULT_ERRNO:
 		return errno_parse(fault, text, why);
+	case FAULT_LOST:
+		return lost_parse(fault, text, why);
 	default:
 		status = range_parse(text, bytes, &fault->amount);
 		break;
@@ -203,7 +233,7 @@ static int fault_parse(struct fault *fault, const char *text, char *why)
 	if (kind == FAULT_KIND_COUNT)
 		return wrong(why,
 			"the kind is none of delay, stall, truncate, reset, slow, "
-			"segment, errno");
+			"segment, damage, errno, lost");
 	fault->kind = (enum fault_kind)kind;
 	if (argument_parse(fault, argument != NULL ? argument : "", why) < 0)
 		return -EINVAL;
@@ -221,9 +251,9 @@ int fault_take(void *context, const char *text, char *why)
 	if (fault_parse(&fault, text, why) < 0)
 		return -EINVAL;
 	for (uint32_t i = 0; i < faults->count; i++)
-		links += faults->items[i].kind != FAULT_ERRNO;
-	if (fault.kind != FAULT_ERRNO && links == FAULT_LINKS_MAX)
-		return wrong(why, "at most 6 faults beside errno");
+		links += fault_is_link(&faults->items[i]);
+	if (fault_is_link(&fault) && links == FAULT_LINKS_MAX)
+		return wrong(why, "at most 6 faults beside errno and lost");
 	faults->items[faults->count++] = fault;
 	return 0;
 }
@@ -245,10 +275,15 @@ uint64_t fault_draw(const struct fault_range *range, struct random *random)
 	return range->low + random_next(random) % (range->high - range->low + 1);
 }
 
+bool fault_is_link(const struct fault *fault)
+{
+	return fault->kind < FAULT_ERRNO;
+}
+
 bool faults_have_links(const struct faults *faults)
 {
 	for (uint32_t i = 0; i < faults->count; i++)
-		if (faults->items[i].kind != FAULT_ERRNO)
+		if (fault_is_link(&faults->items[i]))
 			return true;
 	return false;
 }

@@ -23,7 +23,9 @@ enum fault_kind {
 	FAULT_RESET, /* after some bytes or some time both streams are reset */
 	FAULT_SLOW, /* so many bytes a second, each way */
 	FAULT_SEGMENT, /* pieces of so many bytes */
+	FAULT_DAMAGE, /* after some bytes one is changed */
 	FAULT_ERRNO, /* a ring operation answers an error */
+	FAULT_LOST, /* … or never answers */
 	FAULT_KIND_COUNT,
 };
 const char *fault_kind_name(enum fault_kind kind);
@@ -52,9 +54,9 @@ struct fault {
 	struct fault_range amount; /* bytes, bytes per second, or ms, by the kind */
 	struct fault_range duration; /* ms: delay's jitter, stall's length (0: for ever) */
 	bool is_time; /* RESET: the amount is ms */
-	enum fault_op op; /* ERRNO */
+	enum fault_op op; /* ERRNO, LOST */
 	int error; /* ERRNO: positive */
-	uint32_t one_in; /* ERRNO: once in so many operations, on average */
+	uint32_t one_in; /* ERRNO, LOST: once in so many operations, on average */
 	uint32_t permille; /* of the connections; 1000 = all */
 	bool has_group;
 	char group[FAULT_GROUP_BYTES]; /* … or those of this group */
@@ -74,6 +76,7 @@ int fault_take(void *faults, const char *text, char *why);
 bool fault_hits(const struct faults *faults, uint32_t index, uint64_t seed, uint64_t number,
 	const char *group);
 uint64_t fault_draw(const struct fault_range *range, struct random *random);
+bool fault_is_link(const struct fault *fault); /* made by the relay */
 bool faults_have_links(const struct faults *faults);
 
 #endif

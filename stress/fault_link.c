@@ -67,7 +67,8 @@ struct pipe {
 	uint64_t begun_ns, passed, until_ns;
 	bool has_stalled;
 	/* Drawn from the faults' ranges; FOREVER: that fault is not ours. */
-	uint64_t stall_bytes, truncate_bytes, reset_bytes, reset_ns, slow_rate, segment_bytes;
+	uint64_t stall_bytes, truncate_bytes, reset_bytes, reset_ns, slow_rate, segment_bytes,
+		damage_bytes;
 	struct random random;
 };
 
@@ -152,12 +153,12 @@ static void pipe_draw(struct fault_link *link, struct pipe *pipe)
 	const struct faults *faults = link->options.faults;
 
 	pipe->stall_bytes = pipe->truncate_bytes = pipe->reset_bytes = FOREVER;
-	pipe->reset_ns = pipe->slow_rate = pipe->segment_bytes = FOREVER;
+	pipe->reset_ns = pipe->slow_rate = pipe->segment_bytes = pipe->damage_bytes = FOREVER;
 	for (uint32_t i = 0; i < faults->count; i++) {
 		const struct fault *fault = &faults->items[i];
 		uint64_t amount;
 
-		if ((pipe->mask & (1u << i)) == 0 || fault->kind == FAULT_ERRNO)
+		if ((pipe->mask & (1u << i)) == 0 || !fault_is_link(fault))
 			continue;
 		amount = fault_draw(&fault->amount, &pipe->random);
 		if (fault->kind == FAULT_STALL)
@@ -170,6 +171,8 @@ static void pipe_draw(struct fault_link *link, struct pipe *pipe)
 			pipe->reset_bytes = smaller(pipe->reset_bytes, amount);
 		else if (fault->kind == FAULT_SLOW)
 			pipe->slow_rate = smaller(pipe->slow_rate, amount);
+		else if (fault->kind == FAULT_DAMAGE)
+			pipe->damage_bytes = smaller(pipe->damage_bytes, amount);
 		else if (fault->kind == FAULT_SEGMENT)
 			pipe->segment_bytes = smaller(pipe->segment_bytes, amount);
 		if (fault->kind == FAULT_SLOW || fault->kind == FAULT_SEGMENT ||
@@ -358,6 +361,17 @@ static uint32_t flow_allowance(struct pipe *pipe, struct flow *flow, uint64_t no
 	return (uint32_t)smaller(allowed, pipe->reset_bytes - pipe->passed);
 }
 
+/* Change one byte of what is about to be written, once. */
+static void flow_damage(
+	struct fault_link *link, struct pipe *pipe, struct flow *flow, uint32_t bytes)
+{
+	if (pipe->damage_bytes < pipe->passed || pipe->damage_bytes >= pipe->passed + bytes)
+		return;
+	flow->head->data[flow->head->at + (pipe->damage_bytes - pipe->passed)] ^= 0x20;
+	pipe->damage_bytes = FOREVER; /* even when the socket takes fewer: once is once */
+	hit(link, FAULT_DAMAGE);
+}
+
 static void flow_taken(struct flow *flow, uint32_t bytes)
 {
 	struct piece *piece = flow->head;
@@ -385,6 +399,7 @@ static bool flow_write(struct fault_link *link, struct pipe *pipe, int n, uint64
 
 		if (allowed == 0)
 			return true;
+		flow_damage(link, pipe, flow, allowed);
 		put = send(
 			pipe->fds[1 - n], flow->head->data + flow->head->at, allowed, MSG_NOSIGNAL);
 		if (put < 0) {
@@ -657,7 +672,7 @@ static uint32_t link_bits(const struct faults *faults)
 	uint32_t bits = 0;
 
 	for (uint32_t i = 0; i < faults->count; i++)
-		if (faults->items[i].kind != FAULT_ERRNO)
+		if (fault_is_link(&faults->items[i]))
 			bits |= 1u << i;
 	return bits;
 }

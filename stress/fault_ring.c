@@ -141,24 +141,32 @@ static bool is_in_scope(const struct faults *faults, uint32_t index, uint64_t us
 		fault_hits(faults, index, atomic_load(&faults_seed), id, "");
 }
 
-/* The error that this operation shall answer; 0: none. */
-static int choose(enum fault_op op, uint64_t user_data)
+/* The fault of a kind that this operation shall meet; NULL: none. */
+static const struct fault *choose(enum fault_kind kind, enum fault_op op, uint64_t user_data)
 {
 	const struct faults *faults = atomic_load_explicit(&faults_on, memory_order_acquire);
 
 	if (faults == NULL || injector.answer_count == ANSWERS_MAX)
-		return 0;
+		return NULL;
 	for (uint32_t i = 0; i < faults->count; i++) {
 		const struct fault *fault = &faults->items[i];
 
-		if (fault->kind != FAULT_ERRNO || fault->op != op ||
+		if (fault->kind != kind || fault->op != op ||
 			random_below(&injector.random, fault->one_in) != 0 ||
 			!is_in_scope(faults, i, user_data))
 			continue;
 		atomic_fetch_add_explicit(&counts[op], 1, memory_order_relaxed);
-		return fault->error;
+		return fault;
 	}
-	return 0;
+	return NULL;
+}
+
+/* The error that this operation shall answer; 0: none. */
+static int choose_error(enum fault_op op, uint64_t user_data)
+{
+	const struct fault *fault = choose(FAULT_ERRNO, op, user_data);
+
+	return fault != NULL ? fault->error : 0;
 }
 
 static bool answer(uint64_t user_data, int error)
@@ -218,7 +226,7 @@ static void recv_break(struct ring *ring, const struct ring_completion *completi
 		(completion->flags & RING_MORE) == 0 || injector.cancel_count == CANCELS_MAX ||
 		cancel_find(completion->user_data) >= 0)
 		return;
-	error = choose(FAULT_OP_RECV, completion->user_data);
+	error = choose_error(FAULT_OP_RECV, completion->user_data);
 	if (error == 0 || !__real_ring_cancel(ring, completion->user_data, OURS))
 		return;
 	injector.cancels[injector.cancel_count].user_data = completion->user_data;
@@ -226,10 +234,28 @@ static void recv_break(struct ring *ring, const struct ring_completion *completi
 	injector.cancel_count++;
 }
 
+/* An operation's last answer that shall never come; its buffer goes back. */
+static bool is_lost(struct ring *ring, const struct ring_completion *completion)
+{
+	static const enum fault_op ops[] = {[OP_RECV] = FAULT_OP_RECV,
+		[OP_SEND] = FAULT_OP_SEND,
+		[OP_CONNECT] = FAULT_OP_CONNECT,
+		[OP_NAME] = FAULT_OP_NAME};
+	uint64_t kind = completion->user_data >> 56;
+
+	if ((completion->flags & RING_MORE) != 0 ||
+		(kind != OP_RECV && kind != OP_SEND && kind != OP_CONNECT && kind != OP_NAME) ||
+		choose(FAULT_LOST, ops[kind], completion->user_data) == NULL)
+		return false;
+	if (completion->buffer >= 0)
+		ring_buffer_put(ring, (uint32_t)completion->buffer);
+	return true;
+}
+
 bool __wrap_ring_next(struct ring *ring, struct ring_completion *completion)
 {
 	while (__real_ring_next(ring, completion)) {
-		if (completion->user_data == OURS)
+		if (completion->user_data == OURS || is_lost(ring, completion))
 			continue;
 		if (injector.cancel_count > 0)
 			recv_end(completion);
@@ -247,7 +273,7 @@ bool __wrap_ring_next(struct ring *ring, struct ring_completion *completion)
 
 bool __wrap_ring_accept_arm(struct ring *ring, int listen_fd, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_ACCEPT, user_data);
+	int error = choose_error(FAULT_OP_ACCEPT, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_accept_arm(ring, listen_fd, user_data);
@@ -255,7 +281,7 @@ bool __wrap_ring_accept_arm(struct ring *ring, int listen_fd, uint64_t user_data
 
 bool __wrap_ring_socket(struct ring *ring, int family, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_SOCKET, user_data);
+	int error = choose_error(FAULT_OP_SOCKET, user_data);
 
 	return error != 0 ? answer(user_data, error) : __real_ring_socket(ring, family, user_data);
 }
@@ -263,7 +289,7 @@ bool __wrap_ring_socket(struct ring *ring, int family, uint64_t user_data)
 bool __wrap_ring_option(
 	struct ring *ring, int32_t file, int level, int name, const int *value, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_OPTION, user_data);
+	int error = choose_error(FAULT_OP_OPTION, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_option(ring, file, level, name, value, user_data);
@@ -272,7 +298,7 @@ bool __wrap_ring_option(
 bool __wrap_ring_connect(struct ring *ring, int32_t file, const struct sockaddr *address,
 	socklen_t address_bytes, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_CONNECT, user_data);
+	int error = choose_error(FAULT_OP_CONNECT, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_connect(ring, file, address, address_bytes, user_data);
@@ -280,7 +306,7 @@ bool __wrap_ring_connect(struct ring *ring, int32_t file, const struct sockaddr 
 
 bool __wrap_ring_recv_arm(struct ring *ring, int32_t file, bool poll_first, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_RECV, user_data);
+	int error = choose_error(FAULT_OP_RECV, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_recv_arm(ring, file, poll_first, user_data);
@@ -289,7 +315,7 @@ bool __wrap_ring_recv_arm(struct ring *ring, int32_t file, bool poll_first, uint
 /* A stream whose send has failed is gone: the peer sees a reset, and so does our receive. */
 static int send_error(struct ring *ring, int32_t file, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_SEND, user_data);
+	int error = choose_error(FAULT_OP_SEND, user_data);
 
 	return error != 0 && __real_ring_disconnect(ring, file, OURS) ? error : 0;
 }
@@ -315,7 +341,7 @@ bool __wrap_ring_sendmsg(
 bool __wrap_ring_peer_name(
 	struct ring *ring, int32_t file, struct sockaddr_storage *name, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_NAME, user_data);
+	int error = choose_error(FAULT_OP_NAME, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_peer_name(ring, file, name, user_data);
@@ -323,7 +349,7 @@ bool __wrap_ring_peer_name(
 
 bool __wrap_ring_unsent(struct ring *ring, int32_t file, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_UNSENT, user_data);
+	int error = choose_error(FAULT_OP_UNSENT, user_data);
 
 	return error != 0 ? answer(user_data, error) : __real_ring_unsent(ring, file, user_data);
 }
@@ -334,13 +360,13 @@ bool __wrap_ring_cancel(struct ring *ring, uint64_t target, uint64_t user_data)
 
 	if (!__real_ring_cancel(ring, target, user_data))
 		return false;
-	error = choose(FAULT_OP_CANCEL, user_data);
+	error = choose_error(FAULT_OP_CANCEL, user_data);
 	return error == 0 || answer(user_data, error);
 }
 
 bool __wrap_ring_disconnect(struct ring *ring, int32_t file, uint64_t user_data)
 {
-	int error = choose(FAULT_OP_DISCONNECT, user_data);
+	int error = choose_error(FAULT_OP_DISCONNECT, user_data);
 
 	return error != 0 ? answer(user_data, error)
 			  : __real_ring_disconnect(ring, file, user_data);

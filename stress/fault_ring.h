@@ -1,6 +1,7 @@
 /*
  * Errors of the kernel's that did not happen: ring operations of the hubs in this process answer an
- * errno now and then, `--fault errno:…`. The program is linked with --wrap for the calls of
+ * errno now and then, `--fault errno:…`, or
+ * never answer, `--fault lost:…`. The program is linked with --wrap for the calls of
  * engine/ring.h, so the hubs' shards come through here.
  *
  * What is injected could have come from the kernel, and leaves behind what the kernel would have:
@@ -17,7 +18,7 @@
 
 #include "fault.h"
 
-/* Before the hubs start, and after they have stopped with NULL. Only the errno faults are taken. */
+/* Before the hubs start, and after they have stopped with NULL. Only its own faults are taken. */
 void fault_ring_set(const struct faults *faults, uint64_t seed);
 /* The connection of this id is of this group: faults that name a group hit its operations from now
  * on. Any thread. The memory of ids is lossy: an id may push another out, which is then spared. */

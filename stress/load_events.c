@@ -225,12 +225,27 @@ static void end_figures(struct load *load, enum load_end end, const struct seat 
 	}
 }
 
+/* A time-out may only mean that the machine is busy. */
+static bool is_timeout(uint32_t reason)
+{
+	return reason == PH_REASON_TRANSPORT_CONNECT_TIMEOUT ||
+		reason == PH_REASON_TRANSPORT_HANDSHAKE_TIMEOUT ||
+		reason == PH_REASON_TRANSPORT_WELCOME_TIMEOUT;
+}
+
 static void unasked_note(struct load *load, uint64_t serial, const struct seat *seat,
 	const struct ph_receipt *receipt)
 {
+	bool is_alone = !seat->is_spoiled && !load->options.is_remote;
+
+	if (!receipt->was_open && !receipt->accepted && !seat->was_asked && is_alone &&
+		load->options.slots == 0 && !atomic_load(&load->is_ending) &&
+		!is_timeout(receipt->reason))
+		audit_violation(load->audit, serial, "an opening failed (%s)",
+			ph_reason_name(receipt->reason));
 	if (receipt->was_open && !seat->was_asked && !atomic_load(&load->is_ending)) {
 		atomic_fetch_add(&load->unasked, 1);
-		if (!seat->is_spoiled && !load->options.is_remote)
+		if (is_alone)
 			audit_violation(load->audit, serial, "ended though nobody closed it (%s)",
 				ph_reason_name(receipt->reason));
 	}
@@ -316,7 +331,7 @@ static uint32_t faults_of(struct load *load, uint64_t number, const char *group)
 	uint32_t mask = 0;
 
 	for (uint32_t i = 0; i < faults->count; i++)
-		if (faults->items[i].kind == FAULT_ERRNO ||
+		if (!fault_is_link(&faults->items[i]) ||
 			fault_hits(faults, i, load->options.seed, number, group))
 			mask |= 1u << i;
 	return mask;
