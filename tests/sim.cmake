@@ -1,0 +1,29 @@
+# The simulator (docs/simulator.md). The engine is compiled once more for it, with tests/sim/point.h in
+# front of each file; threads, locks, sockets and the seam are its own.
+file(GLOB SIM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/sim/*.c)
+file(GLOB SIM_ENGINE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/*.c)
+set(SIM_POINT ${CMAKE_CURRENT_SOURCE_DIR}/sim/point.h)
+
+function(peerhub_sim_objects name)
+	add_library(${name} OBJECT ${ARGN})
+	target_link_libraries(${name} PUBLIC peerhub_flags ${PEERHUB_DEPS})
+	target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+	set_source_files_properties(${ARGN} PROPERTIES OBJECT_DEPENDS ${SIM_POINT})
+endfunction()
+# The files that are TLS keep their names; the others reach it through tests/sim/tls_sim.c.
+set(SIM_TLS_SOURCES ${SIM_ENGINE_SOURCES})
+list(FILTER SIM_TLS_SOURCES INCLUDE REGEX "/tls[a-z_]*\\.c$")
+list(FILTER SIM_ENGINE_SOURCES EXCLUDE REGEX "/tls[a-z_]*\\.c$")
+peerhub_sim_objects(sim_engine ${SIM_ENGINE_SOURCES})
+peerhub_sim_objects(sim_tls ${SIM_TLS_SOURCES})
+target_compile_options(sim_engine PRIVATE -include ${SIM_POINT})
+target_compile_options(sim_tls PRIVATE -include ${SIM_POINT} -DSIM_TLS_REAL)
+
+add_executable(peerhub-sim ${SIM_SOURCES} $<TARGET_OBJECTS:sim_engine> $<TARGET_OBJECTS:sim_tls>)
+target_link_libraries(peerhub-sim PRIVATE peerhub_flags ${PEERHUB_DEPS})
+target_include_directories(peerhub-sim PRIVATE ${PROJECT_SOURCE_DIR})
+target_compile_definitions(peerhub-sim PRIVATE SIM_TLS_REAL)
+foreach(call pthread_create pthread_join pthread_setname_np pthread_mutex_lock pthread_mutex_unlock
+		sem_wait socket bind listen getsockname setsockopt getsockopt fcntl close)
+	target_link_options(peerhub-sim PRIVATE -Wl,--wrap=${call})
+endforeach()

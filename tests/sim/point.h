@@ -1,0 +1,150 @@
+/*
+ * Included before every file of the engine when it is compiled for the simulator (-include): each
+ * atomic step becomes a place where the simulator may let another thread run, a weak compare-and-swap
+ * may fail without cause, and the calls of tls.h go through tls_sim.c, which chooses between the real
+ * ones and a stub. The engine's own text is compiled unchanged.
+ *
+ * A system header to the compiler, as <stdatomic.h> is: its macros nest in each other's arguments.
+ */
+#ifndef PEERHUB_TESTS_SIM_POINT_H
+#define PEERHUB_TESTS_SIM_POINT_H
+#pragma GCC system_header
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+extern int sim_countdown; /* steps of the running fiber until another may run */
+void sim_point_slow(void);
+bool sim_spurious(void);
+
+static inline void sim_point(void)
+{
+	if (--sim_countdown <= 0)
+		sim_point_slow();
+}
+
+#undef atomic_load_explicit
+#undef atomic_store_explicit
+#undef atomic_exchange_explicit
+#undef atomic_compare_exchange_strong_explicit
+#undef atomic_compare_exchange_weak_explicit
+#undef atomic_fetch_add_explicit
+#undef atomic_fetch_sub_explicit
+#undef atomic_fetch_or_explicit
+#undef atomic_fetch_and_explicit
+#undef atomic_load
+#undef atomic_store
+#undef atomic_exchange
+#undef atomic_compare_exchange_strong
+#undef atomic_compare_exchange_weak
+#undef atomic_fetch_add
+#undef atomic_fetch_sub
+#undef atomic_fetch_or
+#undef atomic_fetch_and
+
+#ifdef __clang__
+#define atomic_load_explicit(at, order) (sim_point(), __c11_atomic_load(at, order))
+#define atomic_store_explicit(at, value, order) (sim_point(), __c11_atomic_store(at, value, order))
+#define atomic_exchange_explicit(at, value, order) \
+	(sim_point(), __c11_atomic_exchange(at, value, order))
+#define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
+	(sim_point(), __c11_atomic_compare_exchange_strong(at, expected, value, won, lost))
+#define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost)                \
+	(sim_point(),                                                                        \
+		sim_spurious() ? (*(expected) = __c11_atomic_load(at, lost), (_Bool)0)       \
+			       : __c11_atomic_compare_exchange_weak(                         \
+					 at, expected, value, won, lost))
+#define atomic_fetch_add_explicit(at, value, order) \
+	(sim_point(), __c11_atomic_fetch_add(at, value, order))
+#define atomic_fetch_sub_explicit(at, value, order) \
+	(sim_point(), __c11_atomic_fetch_sub(at, value, order))
+#define atomic_fetch_or_explicit(at, value, order) \
+	(sim_point(), __c11_atomic_fetch_or(at, value, order))
+#define atomic_fetch_and_explicit(at, value, order) \
+	(sim_point(), __c11_atomic_fetch_and(at, value, order))
+#else
+#define atomic_load_explicit(at, order)                        \
+	__extension__({                                        \
+		__auto_type sim_at = (at);                     \
+		__typeof__((void)0, *sim_at) sim_value;        \
+		sim_point();                                   \
+		__atomic_load(sim_at, &sim_value, (order));    \
+		sim_value;                                     \
+	})
+#define atomic_store_explicit(at, value, order)                \
+	__extension__({                                        \
+		__auto_type sim_at = (at);                     \
+		__typeof__((void)0, *sim_at) sim_value = (value); \
+		sim_point();                                   \
+		__atomic_store(sim_at, &sim_value, (order));   \
+	})
+#define atomic_exchange_explicit(at, value, order)             \
+	__extension__({                                        \
+		__auto_type sim_at = (at);                     \
+		__typeof__((void)0, *sim_at) sim_value = (value); \
+		__typeof__((void)0, *sim_at) sim_before;       \
+		sim_point();                                   \
+		__atomic_exchange(sim_at, &sim_value, &sim_before, (order)); \
+		sim_before;                                    \
+	})
+#define SIM_CAS(at, expected, value, weak, won, lost)          \
+	__extension__({                                        \
+		__auto_type sim_at = (at);                     \
+		__auto_type sim_expected = (expected);         \
+		__typeof__((void)0, *sim_at) sim_value = (value); \
+		_Bool sim_won = 0;                             \
+		sim_point();                                   \
+		if ((weak) && sim_spurious())                  \
+			__atomic_load(sim_at, sim_expected, (lost)); \
+		else                                           \
+			sim_won = __atomic_compare_exchange(   \
+				sim_at, sim_expected, &sim_value, 0, (won), (lost)); \
+		sim_won;                                       \
+	})
+#define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
+	SIM_CAS(at, expected, value, 0, won, lost)
+#define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost) \
+	SIM_CAS(at, expected, value, 1, won, lost)
+#define atomic_fetch_add_explicit(at, value, order) \
+	(sim_point(), __atomic_fetch_add((at), (value), (order)))
+#define atomic_fetch_sub_explicit(at, value, order) \
+	(sim_point(), __atomic_fetch_sub((at), (value), (order)))
+#define atomic_fetch_or_explicit(at, value, order) \
+	(sim_point(), __atomic_fetch_or((at), (value), (order)))
+#define atomic_fetch_and_explicit(at, value, order) \
+	(sim_point(), __atomic_fetch_and((at), (value), (order)))
+#endif
+
+#define atomic_load(at) atomic_load_explicit(at, __ATOMIC_SEQ_CST)
+#define atomic_store(at, value) atomic_store_explicit(at, value, __ATOMIC_SEQ_CST)
+#define atomic_exchange(at, value) atomic_exchange_explicit(at, value, __ATOMIC_SEQ_CST)
+#define atomic_compare_exchange_strong(at, expected, value) \
+	atomic_compare_exchange_strong_explicit( \
+		at, expected, value, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define atomic_compare_exchange_weak(at, expected, value) \
+	atomic_compare_exchange_weak_explicit( \
+		at, expected, value, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define atomic_fetch_add(at, value) atomic_fetch_add_explicit(at, value, __ATOMIC_SEQ_CST)
+#define atomic_fetch_sub(at, value) atomic_fetch_sub_explicit(at, value, __ATOMIC_SEQ_CST)
+#define atomic_fetch_or(at, value) atomic_fetch_or_explicit(at, value, __ATOMIC_SEQ_CST)
+#define atomic_fetch_and(at, value) atomic_fetch_and_explicit(at, value, __ATOMIC_SEQ_CST)
+
+/* The engine's TLS, by way of the simulator's choice; not in the files that are that TLS. */
+#ifndef SIM_TLS_REAL
+#define tls_shard_create sim_tls_shard_create
+#define tls_shard_destroy sim_tls_shard_destroy
+#define tls_open sim_tls_open
+#define tls_destroy sim_tls_destroy
+#define tls_input sim_tls_input
+#define tls_input_left sim_tls_input_left
+#define tls_input_drop sim_tls_input_drop
+#define tls_handshake sim_tls_handshake
+#define tls_verify_refused sim_tls_verify_refused
+#define tls_read sim_tls_read
+#define tls_write sim_tls_write
+#define tls_goodbye sim_tls_goodbye
+#define tls_failure_text sim_tls_failure_text
+#define tls_bytes_estimate sim_tls_bytes_estimate
+#endif
+
+#endif
