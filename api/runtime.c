@@ -29,6 +29,7 @@
 /* One listening port; the lock of the runtime's endpoints guards it. */
 struct endpoint {
 	uint32_t users; /* 0: free */
+	bool is_orphan; /* its hub has stopped: nobody joins it, and its last user only frees it */
 	int number; /* of the engine */
 	char text[PH_ADDRESS_TEXT_BYTES]; /* what was asked for */
 	ph_address bound; /* constant while it has users */
@@ -199,6 +200,16 @@ HRESULT WINAPI PeerGroupStartup(WORD wVersionRequested, PPEER_VERSION_DATA pVers
 	return result;
 }
 
+/* The hub took its listeners along. Whoever was on his way to end one, or had just made one, finds it
+ * an orphan, whatever the next hub listens on by then. */
+static void endpoints_orphan(void)
+{
+	pthread_mutex_lock(&runtime.endpoint_lock);
+	for (uint32_t index = 0; index < RUNTIME_ENDPOINTS_MAX; index++)
+		runtime.endpoints[index].is_orphan = runtime.endpoints[index].users > 0;
+	pthread_mutex_unlock(&runtime.endpoint_lock);
+}
+
 /* Nothing new can begin: is_started is false, so that no node enters the table and no handle is
  * given out. What is open is aborted; what is already closing goes on to its deadline. */
 static HRESULT runtime_stop(void)
@@ -225,6 +236,7 @@ static HRESULT runtime_stop(void)
 		atomic_store(&runtime.is_started, true);
 		return detail_fail(E_UNEXPECTED, "called inside a callback of the engine");
 	}
+	endpoints_orphan();
 	persist_stop();
 	trust_cache_destroy(runtime.trust_cache);
 	runtime.trust_cache = NULL;
@@ -271,7 +283,8 @@ static struct endpoint *endpoint_choose(const char *text)
 	for (uint32_t index = 0; index < RUNTIME_ENDPOINTS_MAX; index++) {
 		struct endpoint *endpoint = &runtime.endpoints[index];
 
-		if (endpoint->users > 0 && strcmp(endpoint->text, text) == 0)
+		if (endpoint->users > 0 && !endpoint->is_orphan &&
+			strcmp(endpoint->text, text) == 0)
 			return endpoint;
 		if (endpoint->users == 0 && unused == NULL)
 			unused = endpoint;
@@ -300,6 +313,7 @@ static HRESULT endpoint_start(struct endpoint *endpoint, const char *text, ph_ad
 		return detail_fail(PEER_E_UNABLE_TO_LISTEN, "cannot listen on %s: %s", text,
 			strerror(-status));
 	endpoint->number = status;
+	endpoint->is_orphan = false;
 	strcpy(endpoint->text, text);
 	return S_OK;
 }
@@ -338,7 +352,7 @@ void runtime_listen_end(struct endpoint *endpoint)
 		return;
 	pthread_mutex_lock(&runtime.endpoint_lock);
 	assert(endpoint->users > 0);
-	if (--endpoint->users == 0) {
+	if (--endpoint->users == 0 && !endpoint->is_orphan) {
 		hub = runtime_hub_get();
 		if (hub != NULL) {
 			/* -ENOENT: the hub has ended it. */

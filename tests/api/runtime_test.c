@@ -4,6 +4,8 @@
  */
 #include "tests/api/p2p_test.h"
 
+#include "api/runtime.h"
+
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -456,6 +458,59 @@ static void one_port_for_all_groups(void **state)
 	assert_result(agent_shutdown(&plain), S_OK);
 }
 
+static bool is_reachable(struct endpoint *endpoint)
+{
+	ph_address addresses[PH_ADDRESSES_MAX];
+	bool is_there;
+	int fd;
+
+	if (endpoint_addresses(endpoint, addresses) == 0)
+		return false;
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	is_there =
+		fd >= 0 && connect(fd, (struct sockaddr *)&addresses[0], sizeof(addresses[0])) == 0;
+	if (fd >= 0)
+		close(fd);
+	return is_there;
+}
+
+/* What a Connect or a Close that meets the last Shutdown does, in the order that hurts: it still uses
+ * a port of the hub that has stopped when the next hub listens in the same place. 0: as it should. */
+static void do_use_port_of_stopped_hub(const void *in, void *out)
+{
+	struct endpoint *late = NULL, *fresh = NULL;
+	PEER_VERSION_DATA version;
+	int *step = out;
+
+	(void)in;
+	*step = 1;
+	if (FAILED(PeerGroupStartup(PEER_GROUP_VERSION, &version)) ||
+		FAILED(runtime_listen(&late)) || !is_reachable(late))
+		return;
+	*step = 2;
+	if (FAILED(PeerGroupShutdown()) || FAILED(PeerGroupStartup(PEER_GROUP_VERSION, &version)))
+		return;
+	*step = 3;
+	if (FAILED(runtime_listen(&fresh)) || !is_reachable(fresh))
+		return;
+	*step = 4;
+	runtime_listen_end(late);
+	if (!is_reachable(fresh))
+		return;
+	runtime_listen_end(fresh);
+	*step = SUCCEEDED(PeerGroupShutdown()) ? 0 : 5;
+}
+
+static void port_of_stopped_hub_is_nobody_elses(void **state)
+{
+	char none = 0;
+	int step = -1;
+
+	(void)state;
+	agent_call(&plain, do_use_port_of_stopped_hub, &none, &step);
+	assert_int_equal(step, 0);
+}
+
 static int agents_setup(void **state)
 {
 	(void)state;
@@ -479,6 +534,7 @@ int main(void)
 		cmocka_unit_test(port_in_use_is_unable_to_listen),
 		cmocka_unit_test(default_port_or_any_free_one),
 		cmocka_unit_test(one_port_for_all_groups),
+		cmocka_unit_test(port_of_stopped_hub_is_nobody_elses),
 	};
 	int failures;
 
