@@ -56,10 +56,38 @@ static void group_end(struct group *group)
 	node_close(group->node);
 }
 
+/* What ended a node that was being opened: a deletion, else the last PeerGroupShutdown. */
+static HRESULT group_gone(const struct node *node)
+{
+	HRESULT result = membership_check(node->membership->identity, node->membership->group);
+
+	if (result == PEER_E_INVALID_GROUP)
+		return PEER_E_NOT_FOUND;
+	return SUCCEEDED(result) ? PEER_E_NOT_INITIALIZED : result;
+}
+
+/* It has a handle; now it may be used. Whoever ends nodes sees the handle, or we see that the node has
+ * ended: a handle that is handed out is good, or is taken away again. */
+static HRESULT group_start(struct group *group, HGROUP handle)
+{
+	HRESULT result;
+
+	if (!atomic_load(&group->node->is_ended))
+		return S_OK;
+	result = group_gone(group->node);
+	if (handle_revoke(HANDLE_GROUP, handle)) {
+		group_end(group);
+		handle_put(handle);
+	}
+	return result;
+}
+
 /* A handle for a node; takes over the handle count that node_open gave. */
 static HRESULT group_create_handle(struct node *node, HGROUP *handle)
 {
 	struct group *group = calloc(1, sizeof(*group));
+	HRESULT result;
+	HGROUP made;
 	int status;
 
 	if (group == NULL) {
@@ -68,12 +96,17 @@ static HRESULT group_create_handle(struct node *node, HGROUP *handle)
 	}
 	group->node = node;
 	node_get(node);
-	status = handle_create(HANDLE_GROUP, group, group_destroy, handle);
-	if (status == 0)
-		return S_OK;
-	group_destroy(group);
-	node_close(node);
-	return hresult_from_status(status);
+	status = handle_create_held(HANDLE_GROUP, group, group_destroy, &made);
+	if (status < 0) {
+		group_destroy(group);
+		node_close(node);
+		return hresult_from_status(status);
+	}
+	result = group_start(group, made);
+	if (SUCCEEDED(result))
+		*handle = made;
+	handle_put(made);
+	return result;
 }
 
 static HRESULT group_open(const char *identity, const char *group, HGROUP *handle)
@@ -81,7 +114,15 @@ static HRESULT group_open(const char *identity, const char *group, HGROUP *handl
 	struct node *node;
 	HRESULT result = node_open(identity, group, &node);
 
-	return SUCCEEDED(result) ? group_create_handle(node, handle) : result;
+	if (FAILED(result))
+		return result;
+	/* Deleted between our reading and the node's entering the table, where a deletion looks for it. */
+	result = membership_check(node->membership->identity, node->membership->group);
+	if (FAILED(result)) {
+		node_close(node);
+		return result == PEER_E_INVALID_GROUP ? PEER_E_NOT_FOUND : result;
+	}
+	return group_create_handle(node, handle);
 }
 
 /* ---- what clients hand in ----------------------------------------------------------------- */
