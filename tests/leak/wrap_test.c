@@ -17,6 +17,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -254,6 +256,41 @@ static uint32_t try_stale(void)
 	return stale;
 }
 
+/* The same from another thread and at any moment, while slots change hands. */
+static pthread_t hammer_thread;
+static atomic_bool hammer_ends;
+static _Atomic uint32_t hammer_hits; /* a stale id that was known to a call */
+static _Atomic uint64_t hammer_calls;
+
+static void *hammer(void *context)
+{
+	const struct ph_part part = {.data = "x", .bytes = 1};
+	static const uint8_t type[16] = {1};
+	struct random random;
+
+	(void)context;
+	random_init(&random, 1, 1);
+	while (!atomic_load(&hammer_ends)) {
+		uint32_t count = atomic_load(&seen_count);
+		struct seen *one = count > 0 ? &seen[random_below(&random, count)] : NULL;
+		uint64_t id;
+
+		if (one == NULL || atomic_load(&one->closed) == 0) {
+			sched_yield();
+			continue;
+		}
+		id = atomic_load(&one->id);
+		if (ph_close(id, TAG, PH_ABORT, REASON_STALE, "stale") != -ENOENT ||
+			ph_close(id, TAG, PH_GRACEFUL, 0, NULL) != -ENOENT ||
+			ph_send(id, TAG, type, &part, 1) != -ENOENT || ph_pause(id, TAG) != -ENOENT)
+			atomic_fetch_add(&hammer_hits, 1);
+		/* It shall disturb, not starve: the machine may have one core for all of this. */
+		if (atomic_fetch_add(&hammer_calls, 1) % 64 == 63)
+			nanosleep(&(const struct timespec){.tv_nsec = 100000}, NULL);
+	}
+	return NULL;
+}
+
 /* ---- the run ------------------------------------------------------------------------------- */
 
 struct open_one {
@@ -318,10 +355,16 @@ static void begin(
 	hubs[0] = hub_start(dial_slots, dial_lives, &lives_left[0]);
 	hubs[1] = hub_start(accept_slots, accept_lives, &lives_left[1]);
 	listen_on(hubs[1]);
+	atomic_store(&hammer_ends, false);
+	assert_int_equal(pthread_create(&hammer_thread, NULL, hammer, NULL), 0);
 }
 
 static void finish(void)
 {
+	/* A second pair of hubs of a case has none. */
+	if (!atomic_exchange(&hammer_ends, true))
+		assert_int_equal(pthread_join(hammer_thread, NULL), 0);
+	assert_int_equal(atomic_load(&hammer_hits), 0);
 	for (int h = 0; h < 2; h++)
 		assert_int_equal(ph_hub_stop(hubs[h], PH_GRACEFUL), 0);
 	assert_int_equal(atomic_load(&strangers), 0);
