@@ -149,6 +149,7 @@ struct conn {
 	bool latched : 1; /* reason, side and how are final */
 	bool eof : 1; /* receive has ended: nothing more comes */
 	bool peer_goodbye : 1; /* DISCONNECT or close_notify has come */
+	bool tls_closed : 1; /* close_notify has come, what was before it still waits in carry */
 	bool blocked : 1; /* on_data said -EAGAIN: carry must be offered again */
 	bool recv_cancelled : 1; /* a cancel of the armed receive is under way */
 	bool recv_starved : 1; /* ended for want of buffers: armed again, it waits for data first */

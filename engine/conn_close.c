@@ -273,8 +273,9 @@ void conn_on_peer_end(struct conn *conn)
 		conn_close_begin(conn, true);
 	} else if (conn->goodbye_done) {
 		/* Its FIN answers our goodbye, so all before that has arrived; a goodbye of its own, that
-		 * crossed ours, proves nothing: then the kernel is asked. */
-		if (conn->eof || !conn->shard->hub->features.direct) {
+		 * crossed ours, proves nothing, and a raw stream without TLS has no other than its FIN: then
+		 * the kernel is asked, where it can be. */
+		if (conn->eof && (conn->framing == PH_FRAMING_MESSAGE || conn->secure)) {
 			conn->bytes_acknowledged =
 				atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed);
 			conn->unacknowledged_known = true;

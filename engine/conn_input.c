@@ -6,7 +6,7 @@
  * header announces, and its total is bounded for the whole hub.
  *
  * What always holds
- *   - Order: spill before provided buffers; carry before both.
+ *   - Order: spill before provided buffers; carry before both. The peer's end comes after all of them.
  *   - While blocked (on_data said -EAGAIN) or paused nothing is delivered; receive is cancelled, so the
  *     socket fills and the peer's TCP stops.
  *   - A provided buffer goes back exactly once: when its slice is used up, or at the end.
@@ -184,7 +184,8 @@ static void recv_arm(struct conn *conn, bool poll_first)
 void conn_recv_arm(struct conn *conn)
 {
 	if (conn->ops[OP_RECV] > 0 || conn->eof || conn->throttled ||
-		conn->file == RING_FILE_NONE || !conn_is_receiving(conn) || conn_is_paused(conn))
+		conn->file == RING_FILE_NONE || !conn_is_receiving(conn) || conn_is_paused(conn) ||
+		(conn->tls_closed && conn->state == CONN_OPEN))
 		return;
 	recv_arm(conn, conn->recv_starved);
 }
@@ -236,10 +237,14 @@ void conn_reading_update(struct conn *conn)
 	if (!conn_is_receiving(conn))
 		return;
 	if (!conn_is_paused(conn)) {
+		/* The limit may have stopped it first, and a pause inside the callback have kept conn_work from
+		 * lifting that when the input was used up. */
+		if (input_is_empty(conn))
+			conn->throttled = false;
 		if (!conn_is_starved(conn))
 			conn_recv_arm(conn);
 		/* What the pause cut off lies in carry, and may be whole messages. */
-		if (conn->carry != NULL || !input_is_empty(conn) || conn->eof)
+		if (conn->carry != NULL || !input_is_empty(conn) || conn->eof || conn->tls_closed)
 			shard_list_add(shard, LIST_WORK, conn);
 		return;
 	}
@@ -261,7 +266,7 @@ void conn_on_recv(struct conn *conn, const struct ring_completion *done)
 	bool wanted = conn_is_receiving(conn) && !conn->eof;
 
 	if (done->buffer >= 0) {
-		if (wanted && done->result > 0)
+		if (wanted && !conn->tls_closed && done->result > 0)
 			input_add(conn, (uint32_t)done->buffer, (uint32_t)done->result);
 		else
 			ring_buffer_put(shard->ring, (uint32_t)done->buffer);
@@ -685,11 +690,16 @@ static void conn_on_stream_end(struct conn *conn)
 		PH_SIDE_REMOTE, false, NULL);
 }
 
-/* close_notify: everything before it has been delivered. */
+/* close_notify: the end, once everything before it has been delivered. */
 static void conn_on_tls_closed(struct conn *conn)
 {
 	conn->peer_goodbye = true;
-	if (conn->state == CONN_DRAINING) {
+	if (conn_is_paused(conn)) {
+		/* A slice is decrypted to its end, so this may overtake messages that the callback could not
+		 * take: they, and the DISCONNECT among them, come first. conn_work brings us here again. */
+		conn->tls_closed = true;
+		conn_input_discard(conn);
+	} else if (conn->state == CONN_DRAINING) {
 		conn_input_discard(
 			conn); /* nothing counts after it, and none of it is looked at again */
 		conn_on_peer_end(conn);
@@ -836,7 +846,9 @@ void conn_work(struct conn *conn)
 		shard_list_add(shard, LIST_WORK, conn); /* leftovers to the tail */
 		return;
 	}
-	if (conn->eof)
+	if (conn->tls_closed && conn->state == CONN_OPEN)
+		conn_on_tls_closed(conn);
+	else if (conn->eof)
 		conn_on_stream_end(conn);
 	else
 		conn_input_drained(conn);

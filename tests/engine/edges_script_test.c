@@ -125,7 +125,8 @@ static void quiet_close_with_a_send_in_flight(void **state)
 	assert_int_equal(harness_counter(&it, COUNTER_close_resubmits), 0);
 }
 
-/* The peer's goodbye crosses ours: what it acknowledges is asked of the kernel where that can be asked. */
+/* The peer's goodbye crosses ours, so it proves nothing: what is acknowledged is asked of the kernel, and is
+ * unknown where that cannot be asked. */
 static void goodbyes_cross(void **state)
 {
 	int32_t file;
@@ -148,11 +149,28 @@ static void goodbyes_cross(void **state)
 		assert_int_equal(harness_peer(&it, id)->closed, 1);
 		assert_int_equal(harness_peer(&it, id)->receipt.bytes_sent, WIRE_PT2PT_BYTES + 8);
 		assert_int_equal(harness_peer(&it, id)->receipt.bytes_acknowledged,
-			i == 0		 ? WIRE_PT2PT_BYTES + 8 - 3
-				: i == 1 ? WIRE_PT2PT_BYTES + 8
-					 : 0);
+			i == 0 ? WIRE_PT2PT_BYTES + 8 - 3 : 0);
 	}
 	script_set_probe(0, true, true);
+}
+
+/* Two raw ends close their sides at once: a FIN that crosses ours is no receipt for what we sent. */
+static void raw_ends_cross(void **state)
+{
+	int32_t file;
+	uint64_t id = harness_open_dialled(&it, PH_FRAMING_RAW, &file);
+
+	(void)state;
+	assert_int_equal(harness_send(&it, id, "12345678", 8), 0);
+	harness_turns(&it, 2);
+	script_set_unsent(it.ring, file, 8);
+	assert_int_equal(harness_close(&it, id, PH_GRACEFUL), 0);
+	script_peer_end(it.ring, file, 0);
+	harness_turns(&it, 6);
+	assert_int_equal(harness_peer(&it, id)->closed, 1);
+	assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_LOCAL_CLOSE);
+	assert_int_equal(harness_peer(&it, id)->receipt.bytes_sent, 8);
+	assert_int_equal(harness_peer(&it, id)->receipt.bytes_acknowledged, 0);
 }
 
 /* The kernel refuses the disconnect (kTLS): what is armed is cancelled one by one. */
@@ -306,6 +324,61 @@ static void nobody_listens(void **state)
 	assert_int_equal(harness_conn(&it, id)->state, CONN_FREE);
 }
 
+/* A connection over TLS to ourselves: the files of both ends are one stream. */
+static void open_pair(enum ph_framing framing, uint64_t *dialled, uint64_t *accepted)
+{
+	int32_t a, b;
+
+	it.hello = credentials;
+	harness_listen(&it, framing, PH_TLS_MUTUAL);
+	*dialled = harness_dial_tls(&it, framing, credentials);
+	script_hold(it.ring, 1u << SCRIPT_CONNECT);
+	harness_turns(&it, 4);
+	a = harness_conn(&it, *dialled)->file;
+	b = harness_accept(&it);
+	*accepted = harness_newest_id(&it);
+	script_pair(it.ring, a, b);
+	script_hold(it.ring, 0);
+	harness_turns(&it, 16);
+	assert_int_equal(harness_peer(&it, *dialled)->opened, 1);
+	assert_int_equal(harness_peer(&it, *accepted)->opened, 1);
+}
+
+/* Data, goodbye and close_notify arrive in one slice, and the callback does not take the data yet, or has
+ * paused: data first, then the goodbye, then the end, as in clear. */
+static void close_notify_behind_what_is_not_taken(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		enum ph_framing framing = i % 2 == 0 ? PH_FRAMING_MESSAGE : PH_FRAMING_RAW;
+		uint64_t dialled, accepted;
+
+		case_again();
+		open_pair(framing, &dialled, &accepted);
+		if (i < 2)
+			it.data_status = -EAGAIN;
+		else
+			assert_int_equal(ph_pause(accepted, HARNESS_TAG), 0);
+		assert_int_equal(harness_send(&it, dialled, "kept", 4), 0);
+		assert_int_equal(harness_close(&it, dialled, PH_GRACEFUL), 0);
+		harness_turns(&it, 8);
+		assert_int_equal(harness_peer(&it, accepted)->closed, 0);
+		it.data_status = 0;
+		if (i < 2)
+			clock_script_advance_ms(101);
+		else
+			assert_int_equal(ph_resume(accepted, HARNESS_TAG), 0);
+		harness_turns(&it, 12);
+		assert_int_equal(harness_peer(&it, accepted)->messages, 1);
+		assert_memory_equal(harness_peer(&it, accepted)->data, "kept", 4);
+		assert_int_equal(harness_peer(&it, accepted)->closed, 1);
+		assert_int_equal(
+			harness_peer(&it, accepted)->receipt.reason, PH_REASON_REMOTE_CLOSE);
+		assert_int_equal(harness_peer(&it, dialled)->closed, 1);
+		assert_int_equal(harness_peer(&it, dialled)->receipt.how, PH_GRACEFUL);
+	}
+}
+
 /* A raw stream over TLS says goodbye with close_notify, and no shutdown. */
 static void raw_over_tls(void **state)
 {
@@ -426,11 +499,13 @@ int main(void)
 		CASE(goodbye_without_an_entry),
 		CASE(quiet_close_with_a_send_in_flight),
 		CASE(goodbyes_cross),
+		CASE(raw_ends_cross),
 		CASE(disconnect_is_refused),
 		CASE(strangers_do_not_linger),
 		CASE(goodbyes_say_why),
 		CASE(dial_meets_an_end),
 		CASE(nobody_listens),
+		CASE(close_notify_behind_what_is_not_taken),
 		CASE(raw_over_tls),
 		CASE(leaving_for_the_transport),
 		CASE(upgrade_meets_the_last_step),

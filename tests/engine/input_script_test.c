@@ -382,6 +382,35 @@ static void pause_meets_data_under_way(void **state)
 	script_hold(it.ring, 0);
 }
 
+static void pause_at_the_fourth(struct harness *harness, uint64_t id)
+{
+	if (harness_peer(harness, id)->messages == 3)
+		assert_int_equal(ph_pause(id, HARNESS_TAG), 0);
+}
+
+/* So much came at once that receive was stopped, and the callback pauses at the last of it: reading goes on
+ * after the resume all the same. */
+static void pause_while_too_much_waits(void **state)
+{
+	int32_t file;
+	uint64_t id = harness_open_dialled(&it, PH_FRAMING_MESSAGE, &file);
+
+	(void)state;
+	it.in_data = pause_at_the_fourth;
+	script_set_slice_max(it.ring, WIRE_PT2PT_BYTES + 4);
+	for (int i = 0; i < 4; i++)
+		peer_says_message(&it, file, "more", 4);
+	harness_turns(&it, 4);
+	assert_int_equal(harness_peer(&it, id)->messages, 4);
+	assert_int_equal(script_count(it.ring, SCRIPT_RECV, file), 0);
+	assert_int_equal(ph_resume(id, HARNESS_TAG), 0);
+	harness_turns(&it, 2);
+	assert_int_equal(script_count(it.ring, SCRIPT_RECV, file), 1);
+	peer_says_message(&it, file, "last", 4);
+	harness_turns(&it, 2);
+	assert_int_equal(harness_peer(&it, id)->messages, 5);
+}
+
 static void blocked_input_is_offered_again(void **state)
 {
 	static const enum ph_framing framings[] = {PH_FRAMING_MESSAGE, PH_FRAMING_RAW};
@@ -555,6 +584,7 @@ int main(void)
 		CASE(unknown_notices_are_skipped),
 		CASE(paused_input_waits_and_keeps_its_order),
 		CASE(pause_meets_data_under_way),
+		CASE(pause_while_too_much_waits),
 		CASE(blocked_input_is_offered_again),
 		CASE(blocked_input_before_an_end),
 		CASE(receive_that_ends_is_armed_again),
