@@ -201,6 +201,8 @@ void conn_on_completion(struct conn *conn, enum op_kind kind, const struct ring_
 	case OP_SHUTDOWN:
 		break; /* the peer's end, or the deadline, comes by itself */
 	case OP_NAME:
+		if (done->result < 0 && conn->peer_name != NULL)
+			conn->peer_name->ss_family = AF_UNSPEC; /* not answered */
 		conn_on_name(conn);
 		break;
 	case OP_UNSENT:

@@ -227,14 +227,14 @@ void conn_on_connected(struct conn *conn, int32_t result)
 
 /* ---- accept ----------------------------------------------------------------------------- */
 
-static void conn_peer_name_begin(struct conn *conn)
+static void conn_peer_name_begin(struct conn *conn, int family)
 {
 	struct shard *shard = conn->shard;
 
 	conn->peer_name = memory_alloc(sizeof(*conn->peer_name));
 	if (conn->peer_name == NULL)
 		return;
-	conn->peer_name->ss_family = AF_UNSPEC;
+	conn->peer_name->ss_family = (sa_family_t)family;
 	if (ring_peer_name(shard->ring, conn->file, conn->peer_name,
 		    op_data(OP_NAME, conn->slot_index, conn->generation))) {
 		conn->ops[OP_NAME]++;
@@ -268,7 +268,7 @@ void conn_accept(struct conn *conn, const struct listener *listener, int32_t fil
 	conn->counted_handshake = true;
 	shard->handshakes++;
 	SHARD_COUNT(shard, accepted);
-	conn_peer_name_begin(conn);
+	conn_peer_name_begin(conn, listener->family);
 	conn_secure_begin(conn);
 }
 

@@ -164,10 +164,22 @@ static void listener_on_end(struct shard *shard, struct command *command)
 	shard_listener_end(shard, listener);
 }
 
+static int socket_family(int fd)
+{
+	socklen_t bytes = sizeof(int);
+	int family = AF_INET6;
+
+	/* Never refused for a socket; AF_INET6 would only cost the peers' addresses. */
+	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes);
+	return family;
+}
+
 /* All sockets exist: hand one to each shard. `fds` are taken over. */
 static void listener_begin(
 	struct ph_hub *hub, int number, const struct ph_listen_options *options, const int *fds)
 {
+	int family = socket_family(fds[0]);
+
 	/* Under the lock, so that nobody's end gets into a mailbox before its beginning. */
 	pthread_mutex_lock(&hub->lock);
 	hub->listeners[number].ending = false;
@@ -179,6 +191,7 @@ static void listener_begin(
 		listener->options = *options;
 		listener->generation = hub->listeners[number].generation;
 		listener->fd = fds[i];
+		listener->family = family;
 		shard_post(hub->shards[i]->home, &listener->begin);
 	}
 	pthread_mutex_unlock(&hub->lock);

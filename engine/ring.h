@@ -82,8 +82,9 @@ bool ring_recv_arm(struct ring *ring, int32_t file, bool poll_first, uint64_t us
 bool ring_send(struct ring *ring, int32_t file, const void *data, size_t bytes, uint64_t user_data);
 bool ring_sendmsg(
 	struct ring *ring, int32_t file, const struct msghdr *message, uint64_t user_data);
-bool ring_peer_name(struct ring *ring, int32_t file, struct sockaddr_storage *name,
-	uint64_t user_data); /* completes with the length */
+/* name->ss_family: the socket's, AF_INET or AF_INET6. Completes with the length. */
+bool ring_peer_name(
+	struct ring *ring, int32_t file, struct sockaddr_storage *name, uint64_t user_data);
 bool ring_unsent(
 	struct ring *ring, int32_t file, uint64_t user_data); /* SIOCOUTQ: not yet acknowledged */
 

@@ -44,6 +44,7 @@ struct listener {
 	struct ph_listen_options options;
 	uint32_t index, generation; /* part of user_data: an old completion is told apart */
 	int fd;
+	int family; /* of fd: what accepted sockets' addresses are */
 	bool used, armed, ending;
 };
 

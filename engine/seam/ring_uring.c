@@ -356,8 +356,11 @@ bool ring_peer_name(
 	if (sqe == NULL)
 		return false;
 	if (ring->options.direct) {
+		/* The kernel refuses to be asked for more than the family's address has. */
 		compat_prep_socket_cmd(sqe, file, COMPAT_SOCKET_OP_GETSOCKOPT, SOL_SOCKET,
-			COMPAT_SO_PEERNAME, name, sizeof(*name));
+			COMPAT_SO_PEERNAME, name,
+			name->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+						   : sizeof(struct sockaddr_in6));
 	} else {
 		socklen_t bytes = sizeof(*name);
 

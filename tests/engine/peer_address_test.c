@@ -1,0 +1,161 @@
+/*
+ * Where an accepted connection comes from. Direct descriptors have no getpeername: the ring is asked, and
+ * what it answers must be what the peer's own socket says, on IPv4 and IPv6, in the list of connections,
+ * to on_open and in the receipt.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "peerhub.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_SECONDS 30
+
+struct world {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned opened, closed;
+	ph_address at_open, at_close;
+};
+
+static void on_open(void *hub_user, uint64_t id, void *user, const struct ph_open_info *info)
+{
+	struct world *world = hub_user;
+
+	(void)id, (void)user;
+	pthread_mutex_lock(&world->lock);
+	world->at_open = info->peer_address;
+	world->opened++;
+	pthread_cond_broadcast(&world->changed);
+	pthread_mutex_unlock(&world->lock);
+}
+
+static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt)
+{
+	struct world *world = hub_user;
+
+	(void)id, (void)user;
+	pthread_mutex_lock(&world->lock);
+	world->at_close = receipt->peer_address;
+	world->closed++;
+	pthread_cond_broadcast(&world->changed);
+	pthread_mutex_unlock(&world->lock);
+}
+
+static void world_wait(struct world *world, const unsigned *counter)
+{
+	struct timespec until;
+	int status = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_SECONDS;
+	pthread_mutex_lock(&world->lock);
+	while (*counter == 0 && status == 0)
+		status = pthread_cond_timedwait(&world->changed, &world->lock, &until);
+	pthread_mutex_unlock(&world->lock);
+	assert_int_equal(status, 0);
+}
+
+static int visit(void *context, const struct ph_connection *connection)
+{
+	*(ph_address *)context = connection->peer_address;
+	return 0;
+}
+
+static void address_assert(const ph_address *found, const ph_address *expected)
+{
+	char found_text[PH_ADDRESS_TEXT_BYTES], expected_text[PH_ADDRESS_TEXT_BYTES];
+
+	assert_int_equal(found->sin6_family, AF_INET6);
+	assert_string_equal(
+		ph_address_text(found, found_text), ph_address_text(expected, expected_text));
+}
+
+static void peer_address_of(const char *listen, uint32_t flags)
+{
+	const struct ph_callbacks callbacks = {.on_open = on_open, .on_closed = on_closed};
+	struct ph_listen_options listen_options = {
+		.framing = PH_FRAMING_RAW, .tls = PH_TLS_NONE, .tag = 7};
+	struct world world = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct ph_options options = {
+		.shard_count = 1, .connections_per_shard = 64, .flags = flags, .user = &world};
+	ph_address bound, own, listed = {0};
+	struct sockaddr_storage name = {0};
+	socklen_t bytes = sizeof(name);
+	char why[PH_WHY_BYTES];
+	struct ph_hub *hub;
+	bool is_four;
+	int fd;
+
+	if (ph_hub_start(&options, &callbacks, &hub, why) < 0)
+		fail_msg("ph_hub_start: %s", why);
+	assert_int_equal(ph_address_parse(listen, &listen_options.address), 0);
+	assert_true(ph_listen(hub, &listen_options, &bound) >= 0);
+	is_four = IN6_IS_ADDR_V4MAPPED(&bound.sin6_addr);
+	fd = socket(is_four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	if (is_four) {
+		struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = bound.sin6_port};
+
+		to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	} else {
+		assert_int_equal(connect(fd, (struct sockaddr *)&bound, sizeof(bound)), 0);
+	}
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &bytes), 0);
+	if (is_four) {
+		own = bound;
+		own.sin6_port = ((struct sockaddr_in *)&name)->sin_port;
+	} else {
+		memcpy(&own, &name, sizeof(own));
+	}
+	world_wait(&world, &world.opened);
+	assert_int_equal(ph_connections(hub, NULL, visit, &listed), 1);
+	close(fd);
+	world_wait(&world, &world.closed);
+	address_assert(&world.at_open, &own);
+	address_assert(&listed, &own);
+	address_assert(&world.at_close, &own);
+	assert_int_equal(ph_hub_stop(hub, PH_ABORT), 0);
+}
+
+static void peer_address_ipv4(void **state)
+{
+	(void)state;
+	peer_address_of("127.0.0.1:0", 0);
+}
+
+static void peer_address_ipv6(void **state)
+{
+	(void)state;
+	peer_address_of("[::1]:0", 0);
+}
+
+static void peer_address_normal_descriptors(void **state)
+{
+	(void)state;
+	peer_address_of("127.0.0.1:0", PH_HUB_NO_DIRECT_DESCRIPTORS);
+	peer_address_of("[::1]:0", PH_HUB_NO_DIRECT_DESCRIPTORS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(peer_address_ipv4),
+		cmocka_unit_test(peer_address_ipv6),
+		cmocka_unit_test(peer_address_normal_descriptors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
