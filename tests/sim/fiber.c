@@ -53,12 +53,15 @@ struct fiber {
 	bool done, waiting, masked;
 	uint32_t locks; /* held: what they guard is one step, as it is for real threads */
 	int error;
+	unsigned char *kept; /* a store that the others do not see yet, or NULL */
+	unsigned char kept_value;
 #ifdef PH_TSAN
 	void *tsan;
 #endif
 };
 
 int sim_countdown = 1 << 30;
+void *sim_kept;
 
 static struct fiber fibers[FIBERS_MAX];
 static uint32_t fibers_count;
@@ -93,12 +96,47 @@ bool fiber_mask(bool masked)
 	return before;
 }
 
+/* ---- store buffers -------------------------------------------------------------------------- */
+
+static void kept_out(struct fiber *fiber)
+{
+	if (fiber->kept != NULL)
+		__atomic_store_n(fiber->kept, fiber->kept_value, __ATOMIC_SEQ_CST);
+	fiber->kept = NULL;
+}
+
+void sim_kept_out(void)
+{
+	kept_out(running);
+	sim_kept = NULL;
+}
+
+/* True: the store waits in the fiber's buffer. C11 allows it for all but sequentially consistent stores: other
+ * loads of the thread may come first. What it stores later stays behind it (sim_order). */
+bool sim_keep(void *at, unsigned char value, int order)
+{
+	if (running == NULL || running->masked || order == __ATOMIC_SEQ_CST || random_below(2) != 0)
+		return false;
+	running->kept = at;
+	running->kept_value = value;
+	sim_kept = at;
+	return true;
+}
+
+static void kept_out_some(bool all)
+{
+	for (uint32_t i = 0; i < fibers_count; i++)
+		if (fibers[i].kept != NULL && (all || random_below(4) == 0))
+			kept_out(&fibers[i]);
+}
+
 /* ---- switching ------------------------------------------------------------------------------ */
 
 static void fiber_leave(void)
 {
 	struct fiber *fiber = running;
 
+	sim_kept = NULL;
 	fiber->error = errno;
 #ifdef FIBER_ASAN
 	void *fake = NULL;
@@ -131,6 +169,7 @@ static void fiber_begin(void)
 
 static void fiber_enter(struct fiber *fiber)
 {
+	kept_out(fiber);
 	running = fiber;
 	fiber->waiting = false;
 	fiber->ready = NULL;
@@ -259,6 +298,7 @@ static void world_rests(void)
 {
 	uint64_t next_ns = net_next_ns(), other_ns = rings_next_ns();
 
+	kept_out_some(true);
 	check_quiet();
 	if (other_ns < next_ns)
 		next_ns = other_ns;
@@ -288,6 +328,7 @@ void fiber_run_all(void)
 			(void)rings_step(false);
 		else if (!fibers_step() && !rings_step(true) && !net_step(true))
 			world_rests();
+		kept_out_some(false);
 		check_step();
 	}
 }

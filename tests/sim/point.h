@@ -1,7 +1,8 @@
 /*
  * Included before every file of the engine when it is compiled for the simulator (-include): each
  * atomic step becomes a place where the simulator may let another thread run, a weak compare-and-swap
- * may fail without cause, and the calls of tls.h go through tls_sim.c, which chooses between the real
+ * may fail without cause, a store of one byte (a mailbox's `sleeping` flag) may reach the others late, as from a
+ * store buffer, unless a full fence or a read-modify-write stands behind it, and the calls of tls.h go through tls_sim.c, which chooses between the real
  * ones and a stub. The engine's own text is compiled unchanged.
  *
  * A system header to the compiler, as <stdatomic.h> is: its macros nest in each other's arguments.
@@ -17,11 +18,26 @@ extern int sim_countdown; /* steps of the running fiber until another may run */
 void sim_point_slow(void);
 bool sim_spurious(void);
 
+extern void *sim_kept; /* what the running fiber has stored and nobody else sees yet, or NULL */
+bool sim_keep(void *at, unsigned char value, int order);
+void sim_kept_out(void);
+
 static inline void sim_point(void)
 {
 	if (--sim_countdown <= 0)
 		sim_point_slow();
 }
+
+/* Whatever was stored before is seen before what follows. */
+static inline void sim_order(void)
+{
+	if (sim_kept)
+		sim_kept_out();
+}
+
+#undef atomic_thread_fence
+#define atomic_thread_fence(order) \
+	((order) == __ATOMIC_SEQ_CST ? sim_order() : (void)0, __atomic_thread_fence(order))
 
 #undef atomic_load_explicit
 #undef atomic_store_explicit
@@ -42,7 +58,7 @@ static inline void sim_point(void)
 #undef atomic_fetch_or
 #undef atomic_fetch_and
 
-#ifdef __clang__
+#ifdef __clang__ /* nothing is kept there */
 #define atomic_load_explicit(at, order) (sim_point(), __c11_atomic_load(at, order))
 #define atomic_store_explicit(at, value, order) (sim_point(), __c11_atomic_store(at, value, order))
 #define atomic_exchange_explicit(at, value, order) \
@@ -68,6 +84,8 @@ static inline void sim_point(void)
 		__auto_type sim_at = (at);                     \
 		__typeof__((void)0, *sim_at) sim_value;        \
 		sim_point();                                   \
+		if (sim_kept == (void *)sim_at)                \
+			sim_kept_out();                        \
 		__atomic_load(sim_at, &sim_value, (order));    \
 		sim_value;                                     \
 	})
@@ -76,7 +94,10 @@ static inline void sim_point(void)
 		__auto_type sim_at = (at);                     \
 		__typeof__((void)0, *sim_at) sim_value = (value); \
 		sim_point();                                   \
-		__atomic_store(sim_at, &sim_value, (order));   \
+		sim_order();                                   \
+		if (sizeof(sim_value) != 1 ||                  \
+			!sim_keep((void *)sim_at, *(unsigned char *)&sim_value, (order))) \
+			__atomic_store(sim_at, &sim_value, (order)); \
 	})
 #define atomic_exchange_explicit(at, value, order)             \
 	__extension__({                                        \
@@ -84,6 +105,7 @@ static inline void sim_point(void)
 		__typeof__((void)0, *sim_at) sim_value = (value); \
 		__typeof__((void)0, *sim_at) sim_before;       \
 		sim_point();                                   \
+		sim_order();                                   \
 		__atomic_exchange(sim_at, &sim_value, &sim_before, (order)); \
 		sim_before;                                    \
 	})
@@ -94,6 +116,7 @@ static inline void sim_point(void)
 		__typeof__((void)0, *sim_at) sim_value = (value); \
 		_Bool sim_won = 0;                             \
 		sim_point();                                   \
+		sim_order();                                   \
 		if ((weak) && sim_spurious())                  \
 			__atomic_load(sim_at, sim_expected, (lost)); \
 		else                                           \
@@ -106,13 +129,13 @@ static inline void sim_point(void)
 #define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost) \
 	SIM_CAS(at, expected, value, 1, won, lost)
 #define atomic_fetch_add_explicit(at, value, order) \
-	(sim_point(), __atomic_fetch_add((at), (value), (order)))
+	(sim_point(), sim_order(), __atomic_fetch_add((at), (value), (order)))
 #define atomic_fetch_sub_explicit(at, value, order) \
-	(sim_point(), __atomic_fetch_sub((at), (value), (order)))
+	(sim_point(), sim_order(), __atomic_fetch_sub((at), (value), (order)))
 #define atomic_fetch_or_explicit(at, value, order) \
-	(sim_point(), __atomic_fetch_or((at), (value), (order)))
+	(sim_point(), sim_order(), __atomic_fetch_or((at), (value), (order)))
 #define atomic_fetch_and_explicit(at, value, order) \
-	(sim_point(), __atomic_fetch_and((at), (value), (order)))
+	(sim_point(), sim_order(), __atomic_fetch_and((at), (value), (order)))
 #endif
 
 #define atomic_load(at) atomic_load_explicit(at, __ATOMIC_SEQ_CST)
