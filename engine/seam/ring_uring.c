@@ -557,7 +557,8 @@ static void probe_socket_cmd(struct probe *probe)
 	(void)probe_wait(probe, 8, NULL);
 }
 
-static void probe_multishot(struct probe *probe)
+/* 0, or what kept us from finding out: want of memory or descriptors is not an old kernel. */
+static int probe_multishot(struct probe *probe)
 {
 	static const unsigned entries = 4;
 	struct io_uring_buf_reg registration = {.ring_entries = entries, .bgid = 7};
@@ -565,16 +566,20 @@ static void probe_multishot(struct probe *probe)
 	struct io_uring_sqe *sqe;
 	char space[256];
 	unsigned flags = 0;
+	int status = -ENOMEM;
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
-		return;
+		return -errno;
 	buffers = memory_map(4096);
 	if (buffers == NULL)
 		goto out;
 	registration.ring_addr = (uint64_t)(uintptr_t)buffers;
-	if (io_uring_register_buf_ring(&probe->uring, &registration, 0) < 0)
+	status = io_uring_register_buf_ring(&probe->uring, &registration, 0);
+	if (status < 0) {
+		status = status == -ENOMEM ? status : 0; /* any other refusal is an answer */
 		goto out;
+	}
 	io_uring_buf_ring_init(buffers);
 	for (unsigned i = 0; i < entries; i++)
 		io_uring_buf_ring_add(
@@ -597,6 +602,7 @@ out:
 	close(pair[0]);
 	if (pair[1] >= 0)
 		close(pair[1]);
+	return status;
 }
 
 int ring_probe(struct ring_features *features, char *why)
@@ -631,11 +637,15 @@ int ring_probe(struct ring_features *features, char *why)
 		snprintf(why, 256, "io_uring_setup failed: %s", strerror(-status));
 		return status;
 	}
-	probe_multishot(&probe);
+	status = probe_multishot(&probe);
 	probe_direct(&probe);
 	if (probe.direct)
 		probe_socket_cmd(&probe);
 	io_uring_queue_exit(&probe.uring);
+	if (status < 0) {
+		snprintf(why, 256, "cannot try out io_uring: %s", strerror(-status));
+		return status;
+	}
 	if (!probe.multishot) {
 		snprintf(why, 256,
 			"this kernel's io_uring has no working multishot receive; Linux 6.1 or newer is "
