@@ -16,10 +16,12 @@ static _Atomic uint64_t fail_seed;
 static _Atomic uint64_t allocations; /* since the start of the program, while it is on */
 static _Atomic uint64_t failures;
 static _Thread_local uint32_t spared; /* depth */
+static _Thread_local bool is_openssl_spared;
 
-static bool fails_now(void)
+/* One of `share` times as many. */
+static bool fails_one_of(uint64_t share)
 {
-	uint32_t one_of = atomic_load_explicit(&fail_one_of, memory_order_relaxed);
+	uint64_t one_of = share * atomic_load_explicit(&fail_one_of, memory_order_relaxed);
 	uint64_t number;
 
 	if (one_of == 0 || spared > 0)
@@ -54,9 +56,19 @@ void fault_memory_spare_end(void)
 	spared--;
 }
 
+void fault_memory_spare_openssl(void)
+{
+	is_openssl_spared = true;
+}
+
 uint64_t fault_memory_count(void)
 {
 	return atomic_load(&failures);
+}
+
+static bool fails_now(void)
+{
+	return fails_one_of(1);
 }
 
 /* ---- ours, by the linker's --wrap ---------------------------------------------------------- */
@@ -92,11 +104,16 @@ void *__wrap_memory_map(size_t bytes)
 
 /* ---- OpenSSL's ----------------------------------------------------------------------------- */
 
+static bool openssl_fails_now(void)
+{
+	return !is_openssl_spared && fails_one_of(FAULT_MEMORY_OPENSSL);
+}
+
 static void *openssl_malloc(size_t bytes, const char *file, int line)
 {
 	(void)file;
 	(void)line;
-	return fails_now() ? NULL : __real_malloc(bytes);
+	return openssl_fails_now() ? NULL : __real_malloc(bytes);
 }
 
 /* As OpenSSL's own: no block is malloc, no bytes is free. */
@@ -108,7 +125,7 @@ static void *openssl_realloc(void *block, size_t bytes, const char *file, int li
 		free(block);
 		return NULL;
 	}
-	return fails_now() ? NULL : __real_realloc(block, bytes);
+	return openssl_fails_now() ? NULL : __real_realloc(block, bytes);
 }
 
 static void openssl_free(void *block, const char *file, int line)

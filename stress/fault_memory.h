@@ -1,7 +1,14 @@
 /*
  * Allocations that fail on purpose, for `peerhub-stress spin --fail-allocations`: one in N of all those
- * of the engine and of the p2p layer, and of OpenSSL's when asked for. Which ones is decided by the
- * seed and a count of the allocations, so a thread's luck depends on the others', as in life.
+ * of the engine and of the p2p layer, and one in FAULT_MEMORY_OPENSSL times N of OpenSSL's: it makes
+ * thousands of them in a handshake, and with one in 100 none would ever succeed. Which ones is decided
+ * by the seed and a count of the allocations, so a thread's luck depends on the others', as in life.
+ *
+ * What OpenSSL 3.0 does not survive, and is therefore not asked to:
+ *   - keys decoded by the short cut of PH_HUB_TLS_FAST_DECODE: without memory for the copy that its old
+ *     methods work on, ECDSA_verify dereferences NULL (ECDSA_verify <- EVP_DigestVerifyFinal <- libssl <-
+ *     SSL_do_handshake). Hubs do without the short cut while allocations fail.
+ *   - fault_memory_spare_openssl says where else.
  *
  * The program is linked with --wrap for malloc, calloc, realloc and memory_map, so what fails are
  * calls from our own objects, not from shared libraries. The program's own objects are among them:
@@ -14,6 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define FAULT_MEMORY_OPENSSL 100u
+
 /* OpenSSL allocates through us from now on: before the first use of OpenSSL in this process.
  * 0 or -EBUSY: it has allocated already. */
 int fault_memory_take_openssl(void);
@@ -25,6 +34,11 @@ bool fault_memory_is_on(void);
 /* Allocations of the calling thread do not fail between these two; they nest. */
 void fault_memory_spare(void);
 void fault_memory_spare_end(void);
+
+/* OpenSSL's allocations of the calling thread do not fail from now on: those of p2p.h's callers, whose
+ * calls parse chains and keys. OpenSSL says there that a certificate is bad when it lacked memory, and
+ * nobody above it can tell the two apart reliably. */
+void fault_memory_spare_openssl(void);
 
 /* How many have failed, ours and OpenSSL's. */
 uint64_t fault_memory_count(void);

@@ -1,6 +1,7 @@
 /* Single operations of a p2p spin; see p2p_action.h. */
 #include "p2p_action.h"
 
+#include "fault_memory.h"
 #include "message.h"
 
 #include "peerhub/extras.h"
@@ -30,6 +31,7 @@ struct p2p_hand *p2p_hand_take(struct p2p_play *play, bool is_in_callback)
 {
 	struct p2p_hand *hand = NULL;
 
+	fault_memory_spare_openssl();
 	pthread_mutex_lock(&play->hands_lock);
 	for (uint32_t i = 0; i < P2P_HANDS && hand == NULL; i++)
 		if (!play->hands[i].is_taken)

@@ -43,8 +43,8 @@ static const char usage_text[] =
 	"  --api WHICH         native (peerhub.h, the default), p2p (p2p.h), or both: half of the threads\n"
 	"                      each. The p2p half keeps its store in a directory of its own under TMPDIR,\n"
 	"                      goes by rounds, and stops and starts the library in some of them\n"
-	"  --fail-allocations N  one in N allocations fails, ours and OpenSSL's; closes, aborts and ends\n"
-	"                      must work all the same, and only \"no memory\" is excused\n"
+	"  --fail-allocations N  one in N of our allocations fails, and one in 100 N of OpenSSL's; closes,\n"
+	"                      aborts and ends must work all the same, and only \"no memory\" is excused\n"
 	"  --seed S            repeat the choices of an earlier run (default: a new one, printed)\n"
 	"  --hubs 1|2          hubs in this process (default 1); they dial each other and themselves\n"
 	"  --fill              open all N first, then begin: 2N ends are alive in this process\n"
@@ -591,7 +591,7 @@ static int native_create(struct spin *spin)
 	char why[PH_WHY_BYTES];
 	int status;
 
-	spin->world_options.has_p2p = spin->has_p2p;
+	spin->world_options.has_plain_decode = spin->has_p2p || spin->fail_one_of != 0;
 	status = world_create(&spin->world_options, &spin->world, why);
 
 	if (status < 0)

@@ -44,8 +44,7 @@ static int hub_start(struct world *world, uint32_t hub, char *why)
 		.timeout_welcome_ms = WORLD_TIMEOUT_WELCOME_MS,
 		.timeout_close_ms = WORLD_TIMEOUT_CLOSE_MS,
 		.ping_interval_ms = WORLD_PING_MS,
-		/* In the whole process, and p2p.h signs with keys that the short cut cannot take. */
-		.flags = options->has_p2p ? 0 : PH_HUB_TLS_FAST_DECODE,
+		.flags = options->has_plain_decode ? 0 : PH_HUB_TLS_FAST_DECODE,
 		.user = &world->hubs[hub],
 	};
 
