@@ -121,11 +121,9 @@ int record_shard_create(OSSL_LIB_CTX *library, struct record_shard **made)
 {
 	struct record_shard *shard = memory_zalloc(sizeof(*shard));
 	bool is_complete = true;
-	int status;
 
 	if (shard == NULL)
 		return -ENOMEM;
-	ERR_clear_error();
 	for (int suite = 0; suite < RECORD_SUITE_COUNT; suite++) {
 		shard->ciphers[suite] = EVP_CIPHER_fetch(library, suites[suite].cipher, NULL);
 		is_complete = is_complete && shard->ciphers[suite] != NULL;
@@ -135,10 +133,8 @@ int record_shard_create(OSSL_LIB_CTX *library, struct record_shard **made)
 		*made = shard;
 		return 0;
 	}
-	status = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EIO;
-	ERR_clear_error();
 	record_shard_destroy(shard);
-	return status;
+	return -EIO;
 }
 
 void record_shard_destroy(struct record_shard *shard)

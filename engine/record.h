@@ -47,7 +47,7 @@ struct record_options {
 	uint64_t records_per_key; /* sent under one key before a KeyUpdate of ours */
 };
 
-/* 0, -ENOMEM, -EIO (the library lacks a cipher). */
+/* 0, -ENOMEM, -EIO (the library lacks a cipher or memory: its error queue tells). */
 int record_shard_create(OSSL_LIB_CTX *library, struct record_shard **shard);
 void record_shard_destroy(
 	struct record_shard *shard); /* after the last record of it; NULL allowed */

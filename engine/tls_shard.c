@@ -290,13 +290,9 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 	shard->provider = OSSL_PROVIDER_load(shard->library, "default");
 	if (shard->provider == NULL)
 		goto undo;
-	if ((flags & PH_HUB_TLS_OPENSSL) == 0) {
-		status = record_shard_create(shard->library, &shard->records);
-		if (status < 0) {
-			tls_shard_destroy(shard);
-			return status;
-		}
-	}
+	if ((flags & PH_HUB_TLS_OPENSSL) == 0 &&
+		record_shard_create(shard->library, &shard->records) < 0)
+		goto undo;
 	if (!create_roles(shard))
 		goto undo;
 	shard->bio = tls_bio_create(shard);
