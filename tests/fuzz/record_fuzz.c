@@ -105,14 +105,18 @@ static void flush_wire(void)
 static void seal_inner(uint8_t type, size_t bytes, size_t padding)
 {
 	static uint8_t inner[INNER_MAX];
+	size_t end = bytes + 1 + padding;
 
 	for (size_t index = 0; index < bytes; index++)
 		inner[index] = run.left > 0 ? (run.left--, *run.input++) : (uint8_t)index;
 	inner[bytes] = type;
 	memset(inner + bytes + 1, 0, padding);
-	if (type == 23 && run.sealed_bytes + bytes <= DATA_MAX) {
-		memcpy(run.sealed + run.sealed_bytes, inner, bytes);
-		run.sealed_bytes += bytes;
+	/* The last byte that is not 0 is the type (RFC 8446 section 5.4), whichever was meant to be. */
+	while (end > 0 && inner[end - 1] == 0)
+		end--;
+	if (end > 0 && inner[end - 1] == 23 && run.sealed_bytes + end - 1 <= DATA_MAX) {
+		memcpy(run.sealed + run.sealed_bytes, inner, end - 1);
+		run.sealed_bytes += end - 1;
 	}
 	if (run.wire_bytes + bytes + padding + 22 > sizeof(run.wire))
 		flush_wire();
