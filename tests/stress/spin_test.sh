@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Short spins over the kernel's ring: with and without TLS, one hub and two, and a table that is too
-# small. The seeds are new in each run and printed; a finding prints the command that repeats it.
+# Short spins over the kernel's ring, 30 seconds of them: the native interface with and without TLS, one
+# hub and two, a table that is too small; the p2p interface; both; and with allocations that fail. The
+# seeds are new in each run and printed; a finding prints the command that repeats it.
 set -euo pipefail
 
 build=${1:?build directory}
 stress=$build/peerhub-stress
-seconds=${PEERHUB_SPIN_SECONDS:-3}
+total=${PEERHUB_SPIN_SECONDS:-30} # of all spins together
 [ -x "$stress" ] || exit 77
 
 work=$(mktemp -d)
@@ -16,8 +17,11 @@ fail() {
 	exit 1
 }
 
+# spin PART ARGUMENTS...: PART thirtieths of the time, a second at least.
 spin() {
-	local code=0
+	local seconds=$(($1 * total / 30)) code=0
+	shift
+	[ "$seconds" -gt 0 ] || seconds=1
 	"$stress" spin --seconds "$seconds" --patience 60 --json "$work/json" "$@" >"$work/out" 2>&1 ||
 		code=$?
 	# A machine that refuses io_uring cannot run this test.
@@ -27,7 +31,7 @@ spin() {
 		fail "exit code $code for: spin $*"
 	fi
 	python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$work/json"
-	grep -q '^OK$' "$work/out" || fail "no verdict"
+	grep -q '^spin: OK, 0 violations$' "$work/out" || fail "no verdict"
 	head -n 1 "$work/out"
 }
 
@@ -42,12 +46,21 @@ expect_usage spin --connections 1 --threads 1
 expect_usage spin --connections 1 --threads 0 --seconds 1
 expect_usage spin --connections 1 --threads 1 --seconds 1 --hubs 3
 expect_usage spin --connections 1 --threads 1 --seconds 1 --remote 127.0.0.1:1
+expect_usage spin --connections 1 --threads 1 --seconds 1 --api posix
+expect_usage spin --connections 1 --threads 1 --seconds 1 --api both
+expect_usage spin --connections 1 --threads 2 --seconds 1 --api p2p --fill
+expect_usage spin --connections 1 --threads 1 --seconds 1 --fail-allocations 0
 expect_usage job
 "$stress" --help >/dev/null
 "$stress" spin --help >/dev/null
 "$stress" job --help >/dev/null
 
-spin --connections 200 --threads 4 --hubs 1 --tls none
-spin --connections 100 --threads 4 --hubs 2 --tls mutual
-spin --connections 40 --threads 4 --hubs 1 --tls none --slots 16
+spin 4 --connections 200 --threads 4 --hubs 1 --tls none
+spin 6 --connections 100 --threads 4 --hubs 2 --tls mutual
+spin 2 --connections 40 --threads 4 --hubs 1 --tls none --slots 16
+spin 2 --connections 60 --threads 4 --hubs 1 --tls none --fail-allocations 100
+spin 4 --connections 60 --threads 4 --hubs 2 --tls mutual --fail-allocations 100
+spin 5 --connections 60 --threads 4 --api p2p
+spin 3 --connections 60 --threads 4 --api p2p --fail-allocations 100
+spin 4 --connections 60 --threads 4 --api both --hubs 2
 echo "spin_test: OK"
