@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,18 @@ HRESULT identity_resolve(const char *name, char resolved[PH_NAME_BYTES_MAX])
 
 /* ---- keys ------------------------------------------------------------------------------- */
 
+/* A key file holds both halves, and the name is made of the public one: a bit turned in the private one
+ * would show only in signatures that nobody accepts. */
+static bool halves_fit(EVP_PKEY *key)
+{
+	EVP_PKEY_CTX *check = EVP_PKEY_CTX_new(key, NULL);
+	bool fit = check != NULL && EVP_PKEY_pairwise_check(check) == 1;
+
+	EVP_PKEY_CTX_free(check);
+	ERR_clear_error();
+	return fit;
+}
+
 bool identity_key_fits(const char *name, EVP_PKEY *key)
 {
 	char authority[PEER_AUTHORITY_BYTES];
@@ -88,7 +101,7 @@ bool identity_key_fits(const char *name, EVP_PKEY *key)
 	if (key_spki(key, spki, &spki_bytes) < 0)
 		return false;
 	peer_authority_of_key(spki, spki_bytes, authority);
-	return strncmp(name, authority, PEER_AUTHORITY_CHARS) == 0;
+	return strncmp(name, authority, PEER_AUTHORITY_CHARS) == 0 && halves_fit(key);
 }
 
 HRESULT identity_key_decode(const char *name, const struct store_bytes *der, EVP_PKEY **key)

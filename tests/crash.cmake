@@ -1,12 +1,13 @@
 # Processes that change a store are killed, and the next one must find all that was acknowledged and
 # nothing half: store_crash (tests/crash/main.c). The long form is ci/soak crash.
-set(CRASH_SOURCES crash/main.c crash/model.c crash/worker.c crash/checker.c crash/points.c)
+set(CRASH_SOURCES crash/main.c crash/model.c crash/worker.c crash/checker.c crash/points.c
+	crash/damage.c)
 list(TRANSFORM CRASH_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
 add_executable(store_crash ${CRASH_SOURCES})
 peerhub_link(store_crash peerhub_api peerhub_engine peerhub_seam)
 if(PEERHUB_SANITIZE)
-	add_test(NAME store_crash COMMAND store_crash --kills 12)
+	add_test(NAME store_crash COMMAND store_crash --kills 12 --damages 24)
 else()
-	add_test(NAME store_crash COMMAND store_crash --kills 100)
+	add_test(NAME store_crash COMMAND store_crash --kills 100 --damages 90)
 endif()
 set_tests_properties(store_crash PROPERTIES TIMEOUT 300)

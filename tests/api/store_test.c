@@ -572,6 +572,62 @@ static void key_of_another(void **state)
 }
 
 /* Left by a process that died: swept. What is not named like ours stays. */
+static bool signs_as(EVP_PKEY *key, EVP_PKEY *original)
+{
+	static const uint8_t text[] = "text";
+	EVP_MD_CTX *signing = EVP_MD_CTX_new(), *verifying = EVP_MD_CTX_new();
+	uint8_t signature[128];
+	size_t bytes = sizeof(signature);
+	bool good = EVP_DigestSignInit(signing, NULL, EVP_sha256(), NULL, key) == 1 &&
+		EVP_DigestSign(signing, signature, &bytes, text, sizeof(text)) == 1 &&
+		EVP_DigestVerifyInit(verifying, NULL, EVP_sha256(), NULL, original) == 1 &&
+		EVP_DigestVerify(verifying, signature, bytes, text, sizeof(text)) == 1;
+
+	EVP_MD_CTX_free(signing);
+	EVP_MD_CTX_free(verifying);
+	return good;
+}
+
+/* Any bit of a key file: what still loads is still the key, the private half included. */
+static void key_with_a_bit_turned(void **state)
+{
+	char name[PH_NAME_BYTES_MAX], path[256];
+	uint8_t data[512];
+	EVP_PKEY *original, *key;
+	uint32_t refused = 0;
+	size_t bytes;
+	FILE *file;
+
+	(void)state;
+	make_identity("x", name);
+	assert_int_equal(key_files(path, sizeof(path)), 1);
+	assert_result(identity_load_key(name, &original), S_OK);
+	file = fopen(path, "r+b");
+	assert_non_null(file);
+	setbuf(file, NULL);
+	bytes = fread(data, 1, sizeof(data), file);
+	assert_in_range(bytes, 32, sizeof(data) - 1);
+	for (size_t bit = 0; bit < 8 * bytes; bit++) {
+		uint8_t turned = data[bit / 8] ^ (uint8_t)(1u << bit % 8);
+		HRESULT result;
+
+		assert_int_equal(fseek(file, (long)(bit / 8), SEEK_SET), 0);
+		assert_int_equal(fwrite(&turned, 1, 1, file), 1);
+		result = identity_load_key(name, &key);
+		if (result == S_OK)
+			assert_true(signs_as(key, original));
+		else
+			assert_result(result, PEER_E_NO_KEY_ACCESS);
+		refused += result != S_OK;
+		EVP_PKEY_free(key);
+		assert_int_equal(fseek(file, (long)(bit / 8), SEEK_SET), 0);
+		assert_int_equal(fwrite(&data[bit / 8], 1, 1, file), 1);
+	}
+	fclose(file);
+	EVP_PKEY_free(original);
+	assert_true(refused > 8 * 32 + 8 * 64); /* both halves, at least */
+}
+
 static void orphans_are_swept(void **state)
 {
 	static const char *const files[] = {"keys/0123456789abcdef0123456789abcdef.key",
@@ -1086,6 +1142,7 @@ int main(void)
 		home_test(properties_not_of_the_group),
 		home_test(key_access),
 		home_test(key_of_another),
+		home_test(key_with_a_bit_turned),
 		home_test(orphans_are_swept),
 		home_test(disk_full),
 		home_test(lock_is_held_elsewhere),

@@ -25,10 +25,14 @@
 #define LOG_BYTES_MAX (64l << 20) /* the write-ahead log is folded in long before */
 
 static struct model found;
+static bool is_probe; /* of a damaged store: to be refused is no fault */
 static uint32_t keys_named; /* key files that the store's rows ask for */
 
+/* Refused is an answer of its own: the store says that it, or a key of it, is damaged. */
 static int failed(const char *what, const char *name, HRESULT result)
 {
+	if (is_probe && (result == PEER_E_CERT_STORE_CORRUPTED || result == PEER_E_NO_KEY_ACCESS))
+		return CHECKER_REFUSED;
 	fprintf(stderr, "crash: checker: %s %.60s: %s: %s\n", what, name, PeerhubResultName(result),
 		PeerhubLastErrorText());
 	return 1;
@@ -389,6 +393,7 @@ int checker_run(const struct worker_options *options)
 {
 	int status;
 
+	is_probe = options->is_probe;
 	points_ignore(options->report_fd);
 	points_arm(options->die_at, (enum points_when)options->die_when);
 	if (FAILED(PeerhubSetHome(options->home)))

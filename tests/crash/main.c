@@ -1,16 +1,17 @@
 /*
  * store_crash: kill processes that change a store, and look at what the next one finds.
  *
- *   store_crash [--kills N] [--seed S] [--home DIR] [--progress]
+ *   store_crash [--kills N] [--damages N] [--seed S] [--home DIR] [--progress]
  *
  * Each round starts one worker, or two at once, on the same store; one dies, by a kill from outside after
  * a random time or inside a chosen system call (points.h). Sometimes the process that recovers is killed
  * as well. Then a fresh process opens the store, proves that all of it can be used, and tells what it
  * found; this must be exactly what was acknowledged, with each operation under way whole or absent.
  * The store goes on from round to round. A round is decided by its seed, but for the kills from outside.
- * Exit code 0: every round was good.
+ * Then copies of the store are damaged (damage.h). Exit code 0: every round was good.
  */
 #include "stress/random.h"
+#include "tests/crash/damage.h"
 #include "tests/crash/points.h"
 #include "tests/crash/worker.h"
 
@@ -50,7 +51,8 @@ struct run {
 	const char *program;
 	char home[256];
 	bool keeps_home; /* given by the caller */
-	uint64_t seed, kills, kills_max, rounds, recoveries_killed, operations, pairs, inside;
+	uint64_t seed, damages, kills, kills_max, rounds, recoveries_killed, operations, pairs,
+		inside;
 	uint64_t per_operation[OPERATION_COUNT];
 	bool shows_progress;
 	struct random random;
@@ -78,8 +80,9 @@ static bool child_start(struct run *run, struct child *child, const char *what,
 		int fd = dup(ends[1]); /* without CLOEXEC */
 
 		snprintf(text[5], sizeof(text[5]), "%d", fd);
-		execl(run->program, run->program, what, run->home, text[0], text[1], text[2],
-			text[3], text[4], text[5], (char *)NULL);
+		execl(run->program, run->program, what,
+			options->home != NULL ? options->home : run->home, text[0], text[1],
+			text[2], text[3], text[4], text[5], (char *)NULL);
 		_exit(127);
 	}
 	close(ends[1]);
@@ -133,8 +136,8 @@ static bool child_follow(struct child *child, uint64_t kill_us)
 	}
 }
 
-/* true: it ended by itself with 0, or by SIGKILL. */
-static bool child_reap(struct child *child)
+/* Its exit code; the signal that ended it as a negative number. */
+static int child_status(struct child *child)
 {
 	int status = 0;
 	pid_t pid;
@@ -143,10 +146,18 @@ static bool child_reap(struct child *child)
 	do
 		pid = waitpid(child->pid, &status, 0);
 	while (pid < 0 && errno == EINTR);
-	child->killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-	if (child->killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* true: it ended by itself with 0, or by SIGKILL. */
+static bool child_reap(struct child *child)
+{
+	int status = child_status(child);
+
+	child->killed = status == -SIGKILL;
+	if (child->killed || status == 0)
 		return true;
-	fprintf(stderr, "crash: a child ended with status 0x%x\n", (unsigned)status);
+	fprintf(stderr, "crash: a child ended with %d\n", status);
 	return false;
 }
 
@@ -307,6 +318,22 @@ static bool rounds_run(struct run *run)
 	return true;
 }
 
+/* A damaged copy, opened by a fresh process. */
+static int probe(void *context, const char *home, struct model *found)
+{
+	struct run *run = context;
+	struct worker_options options = {.home = home};
+	struct child child;
+	bool is_read;
+	int status;
+
+	if (!child_start(run, &child, "--probe", &options))
+		return -1;
+	is_read = checker_read(child.fd, found);
+	status = child_status(&child);
+	return status == 0 && !is_read ? -1 : status;
+}
+
 /* ---- the program --------------------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
@@ -324,7 +351,7 @@ static bool number(const char *text, uint64_t *value)
 	return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
 }
 
-/* store_crash --worker|--check HOME SEED INDEX OPERATIONS DIE_AT DIE_WHEN FD: what child_start gives. */
+/* store_crash --worker|--check|--probe HOME SEED INDEX OPERATIONS DIE_AT DIE_WHEN FD: what child_start gives. */
 static int child_main(char **argv)
 {
 	uint64_t values[6];
@@ -339,12 +366,15 @@ static int child_main(char **argv)
 	options.die_at = values[3];
 	options.die_when = (uint32_t)values[4];
 	options.report_fd = (int)values[5];
+	options.is_probe = strcmp(argv[1], "--probe") == 0;
 	return strcmp(argv[1], "--worker") == 0 ? worker_run(&options) : checker_run(&options);
 }
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: store_crash [--kills N] [--seed S] [--home DIR] [--progress]\n");
+	fprintf(stderr,
+		"usage: store_crash [--kills N] [--damages N] [--seed S] [--home DIR] "
+		"[--progress]\n");
 	return 2;
 }
 
@@ -352,6 +382,7 @@ static bool arguments_read(struct run *run, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"kills", required_argument, NULL, 'k'},
+		{"damages", required_argument, NULL, 'd'},
 		{"seed", required_argument, NULL, 's'},
 		{"home", required_argument, NULL, 'h'},
 		{"progress", no_argument, NULL, 'v'},
@@ -361,6 +392,8 @@ static bool arguments_read(struct run *run, int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (letter == 'k' && number(optarg, &run->kills_max) && run->kills_max <= 1000000)
+			continue;
+		if (letter == 'd' && number(optarg, &run->damages) && run->damages <= 1000000)
 			continue;
 		if (letter == 's' && number(optarg, &run->seed))
 			continue;
@@ -381,7 +414,9 @@ int main(int argc, char **argv)
 	static struct run run = {.program = "/proc/self/exe", .kills_max = 100};
 	bool good;
 
-	if (argc == 9 && (strcmp(argv[1], "--worker") == 0 || strcmp(argv[1], "--check") == 0))
+	if (argc == 9 &&
+		(strcmp(argv[1], "--worker") == 0 || strcmp(argv[1], "--check") == 0 ||
+			strcmp(argv[1], "--probe") == 0))
 		return child_main(argv);
 	run.seed = (uint64_t)getpid() ^ now_us();
 	if (!arguments_read(&run, argc, argv))
@@ -396,6 +431,10 @@ int main(int argc, char **argv)
 		}
 	}
 	good = rounds_run(&run);
+	random_init(&run.random, run.seed, UINT32_MAX);
+	if (good && run.damages > 0)
+		good = damages_run(
+			run.home, &run.should, (uint32_t)run.damages, &run.random, probe, &run);
 	printf("store_crash: %" PRIu64 " kills in %" PRIu64 " rounds: %" PRIu64
 	       " inside a system call, %" PRIu64 " with a second process at work; %" PRIu64
 	       " recoveries killed; %" PRIu64 " operations acknowledged\n",

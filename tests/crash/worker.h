@@ -15,11 +15,13 @@ struct worker_options {
 	uint32_t operations; /* then it ends by itself */
 	uint64_t die_at; /* a call of points.h, 0: none */
 	uint32_t die_when; /* enum points_when */
+	bool is_probe; /* checker: a damaged store, CHECKER_REFUSED is an answer */
 };
 
 /* Random operations through p2p.h. 0: it came to its end; else an operation failed (said). */
 int worker_run(const struct worker_options *options);
-/* Open, prove that all that is listed can be used, write the found model. 0, or 1 (said). */
+#define CHECKER_REFUSED 3
+/* Open, prove that all that is listed can be used, write the found model. 0, 1 (said), CHECKER_REFUSED. */
 int checker_run(const struct worker_options *options);
 /* The parent's side: read what checker_run wrote. */
 bool checker_read(int fd, struct model *found);
