@@ -27,3 +27,16 @@ foreach(call pthread_create pthread_join pthread_setname_np pthread_mutex_lock p
 		sem_wait socket bind listen getsockname setsockopt getsockopt fcntl close)
 	target_link_options(peerhub-sim PRIVATE -Wl,--wrap=${call})
 endforeach()
+
+# The random ones begin somewhere else each time and say where; the kept ones once broke a rule. With the
+# sanitizers a run costs several times as much, and the build without them has covered the ground.
+if(PEERHUB_SANITIZE OR PEERHUB_COVERAGE)
+	set(SIM_COUNT 200)
+else()
+	set(SIM_COUNT 2000)
+endif()
+add_test(NAME sim COMMAND peerhub-sim --seeds random ${SIM_COUNT} --mode both --jobs 2)
+add_test(NAME sim_kept COMMAND peerhub-sim --list ${CMAKE_CURRENT_SOURCE_DIR}/sim/seeds.txt)
+add_test(NAME sim_replay COMMAND peerhub-sim --seeds random 16 --mode both --twice)
+set_tests_properties(sim PROPERTIES TIMEOUT 900 PROCESSORS 2)
+set_tests_properties(sim_kept sim_replay PROPERTIES TIMEOUT 300)

@@ -31,16 +31,18 @@ static const char *const groups[MODEL_GROUPS] = {"g0.group", "g1.group"};
 
 /* ---- picking ------------------------------------------------------------------------------------ */
 
-/* A connection that is or was, the newer the likelier; NULL when there is none. */
+/* A connection that is or was, the newer and the living the likelier; NULL when there is none. */
 static struct record *pick_record(void)
 {
 	uint32_t span = model_count < 24 ? model_count : random_one_in(8) ? model_count : 24;
-	struct record *record;
+	struct record *record = NULL;
 
-	if (model_count == 0)
-		return NULL;
-	record = &model_records[model_count - 1 - random_below(span)];
-	return record->has_id ? record : NULL;
+	for (uint32_t tries = random_below(8); span > 0; tries--) {
+		record = &model_records[model_count - 1 - random_below(span)];
+		if (tries == 0 || (record->opened && !record->closed))
+			break;
+	}
+	return record != NULL && record->has_id ? record : NULL;
 }
 
 static struct app_hub *pick_hub(void)
@@ -272,7 +274,7 @@ static bool tag_is_ended(const struct app_hub *hub, uint64_t tag)
 static void user_open(struct app_hub *hub)
 {
 	struct app_hub *other = pick_hub();
-	const struct app_listener *listener = &other->listeners[random_below(APP_LISTENERS_MAX)];
+	const struct app_listener *listener = &other->listeners[0];
 	struct ph_open_options options = {.kind = PH_KIND_DIRECT};
 	struct record *record;
 	char sni[32];
@@ -280,6 +282,8 @@ static void user_open(struct app_hub *hub)
 
 	if (!hub_enter(hub))
 		return;
+	for (uint32_t tries = 0; tries < 6 && (tries == 0 || listener->number < 0); tries++)
+		listener = &other->listeners[random_below(APP_LISTENERS_MAX)];
 	record = model_new(hub, true);
 	record->framing = listener->framing;
 	record->tls = listener->tls;
@@ -842,7 +846,7 @@ static bool hub_start(struct app_hub *hub)
 	if (random_one_in(6)) {
 		/* Slots retire after a few lives. */
 		for (uint32_t i = 0; i < made->shard_count; i++)
-			made->shards[i]->home->table.generation_last = random_between(8, 40);
+			made->shards[i]->home->table.generation_last = random_between(1, 8);
 	}
 	hub->tags_count = random_between(1, 4);
 	for (uint32_t i = 0; i < hub->tags_count; i++) {
@@ -871,12 +875,15 @@ static bool hub_is_left(void *on)
 static void hub_stop(struct app_hub *hub)
 {
 	struct ph_hub *made = hub->hub;
+	struct ph_statistics stats;
 
 	hub->stopping = true;
 	if (hub->callers > 0)
 		fiber_wait(hub_is_left, hub, SIM_NEVER);
 	TRACE1("hub %llu stops", hub->number);
-	/* The generations of its homes go on with a full width for the next one. */
+	ph_stats(made, &stats);
+	if (stats.slots_retired > 0)
+		sim_count(SIM_generation_retired);
 	if (ph_hub_stop(made, random_one_in(2) ? PH_ABORT : PH_GRACEFUL) != 0)
 		breach("ph_hub_stop failed");
 	hub->hub = NULL;

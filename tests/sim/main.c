@@ -49,8 +49,10 @@ struct order {
 	enum mode mode;
 	uint32_t jobs;
 	uint64_t failures_max;
-	bool trace, hash, quiet;
+	bool trace, hash, quiet, twice;
+	const char *list; /* a file of seeds, instead of from and count */
 };
+static uint64_t *last_hash; /* shared: of the run that ended last */
 
 static const char *const event_names[] = {
 #define EVENT_NAME(name) #name,
@@ -100,6 +102,7 @@ static _Noreturn void seed_run(uint64_t seed, const struct order *order)
 	(void)alarm(SECONDS_MAX);
 	(void)fiber_start(app_main, NULL);
 	fiber_run_all();
+	*last_hash = sim_trace_hash();
 	if (order->hash)
 		printf("seed %" PRIu64 " mode %s hash %016" PRIx64 " steps %" PRIu64 "\n", seed,
 			mode_names[sim_tls_is_real], sim_trace_hash(), sim_steps);
@@ -184,6 +187,66 @@ static bool counts_print(const struct order *order)
 	return complete;
 }
 
+/* Every seed twice, one after the other: the same run to the last step. */
+static int seeds_replay(const struct order *order)
+{
+	struct job job = {0};
+
+	for (uint64_t i = 0; i < order->count; i++) {
+		uint64_t hash[2];
+
+		for (int run = 0; run < 2; run++) {
+			if (!job_start(&job, order->from + i, order))
+				return 2;
+			if (job_end(&job, order) != 0)
+				return 1;
+			hash[run] = *last_hash;
+		}
+		if (hash[0] != hash[1]) {
+			printf("sim: seed %" PRIu64 " mode %s is not the same run twice\n",
+				order->from + i,
+				mode_names[seed_is_tls(order->from + i, order->mode)]);
+			return 1;
+		}
+	}
+	printf("sim: %" PRIu64 " seeds from %" PRIu64 " replayed\n", order->count, order->from);
+	return 0;
+}
+
+/* Lines `seed mode`, the rest of a line after # is a remark. */
+static int list_run(const struct order *order)
+{
+	FILE *file = fopen(order->list, "r");
+	char line[512], mode[16];
+	uint64_t seed, count = 0;
+	int status = 0;
+
+	if (file == NULL) {
+		fprintf(stderr, "sim: %s: %s\n", order->list, strerror(errno));
+		return 2;
+	}
+	while (status == 0 && fgets(line, sizeof(line), file) != NULL) {
+		struct order one = *order;
+		struct job job = {0};
+
+		if (line[0] == '#' || line[0] == '\n')
+			continue;
+		if (sscanf(line, "%" SCNu64 " %15s", &seed, mode) != 2 ||
+			(strcmp(mode, "tls") != 0 && strcmp(mode, "plain") != 0)) {
+			fprintf(stderr, "sim: %s: not a seed and a mode: %s", order->list, line);
+			status = 2;
+			break;
+		}
+		one.mode = strcmp(mode, "tls") == 0 ? MODE_TLS : MODE_PLAIN;
+		one.jobs = 1;
+		status = !job_start(&job, seed, &one) ? 2 : job_end(&job, &one);
+		count++;
+	}
+	(void)fclose(file);
+	printf("sim: %" PRIu64 " kept seeds\n", count);
+	return status;
+}
+
 static int seeds_run(const struct order *order)
 {
 	struct job jobs[JOBS_MAX] = {{0}};
@@ -219,7 +282,8 @@ static int seeds_run(const struct order *order)
 	       " failed, %.1f s, %.1f seeds/s, CPU %.1f s\n",
 		ended, order->from, mode_names[order->mode], failed, spent,
 		(double)ended / (spent > 0 ? spent : 1),
-		(double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec);
+		(double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+			(double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
 	return failed > 0 || !complete;
 }
 
@@ -229,13 +293,16 @@ static _Noreturn void usage(int code)
 {
 	fprintf(code == 0 ? stdout : stderr,
 		"usage: peerhub-sim --seeds FROM COUNT [--mode plain|tls|both] [--jobs J]\n"
-		"                   [--failures N] [--quiet] [--hash]\n"
+		"                   [--failures N] [--quiet] [--hash] [--twice]\n"
 		"       peerhub-sim --seed SEED [--mode plain|tls|both] [--trace] [--hash]\n"
+		"       peerhub-sim --list FILE\n"
 		"Simulates the whole engine; docs/simulator.md explains it. Exit code 0: no rule was\n"
 		"broken; 1: one was (or a kind of event never came in %u seeds or more); 2: not run.\n"
 		"  --seeds   run COUNT seeds, from FROM on; FROM may be 'random'\n"
 		"  --mode    both: every fourth seed with the real TLS, the others with a stub\n"
 		"  --failures  stop after so many failing seeds (1)\n"
+		"  --twice   run each seed twice and compare\n"
+		"  --list    run the seeds of a file, a seed and its mode on each line\n"
 		"  --trace   write every step; --hash a number that tells two runs apart\n",
 		COMPLETE_SEEDS);
 	exit(code);
@@ -275,6 +342,8 @@ int main(int argc, char **argv)
 			order.hash = true;
 		} else if (strcmp(name, "--quiet") == 0) {
 			order.quiet = true;
+		} else if (strcmp(name, "--twice") == 0) {
+			order.twice = true;
 		} else if (i + 1 >= argc) {
 			usage(2);
 		} else if (strcmp(name, "--seed") == 0) {
@@ -289,6 +358,9 @@ int main(int argc, char **argv)
 				: number_of(argv[i]);
 			order.count = number_of(argv[++i]);
 			given = true;
+		} else if (strcmp(name, "--list") == 0) {
+			order.list = argv[++i];
+			given = true;
 		} else if (strcmp(name, "--mode") == 0) {
 			order.mode = mode_of(argv[++i]);
 		} else if (strcmp(name, "--jobs") == 0) {
@@ -301,13 +373,21 @@ int main(int argc, char **argv)
 	}
 	if (!given || order.jobs == 0 || order.jobs > JOBS_MAX || order.failures_max == 0)
 		usage(2);
-	sim_counts = mmap(NULL, SIM_EVENT_COUNT * sizeof(*sim_counts), PROT_READ | PROT_WRITE,
+	sim_counts = mmap(NULL, (SIM_EVENT_COUNT + 1) * sizeof(*sim_counts), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sim_counts == MAP_FAILED) {
 		perror("sim: mmap");
 		return 2;
 	}
+	last_hash = &sim_counts[SIM_EVENT_COUNT];
 	random_seed(1);
 	app_init();
+	if (order.list != NULL)
+		return list_run(&order);
+	if (order.twice) {
+		order.jobs = 1;
+		return seeds_replay(&order);
+	}
+	printf("sim: seeds from %" PRIu64 "\n", order.from);
 	return seeds_run(&order);
 }

@@ -8,9 +8,8 @@
  *   4  Every message arrives as it was sent, at the other end of its own connection, in the order of its
  *      sender and without gaps.
  *   5  Who hears the peer's goodbye has got every message that was accepted over there.
- *   6  A graceful local end that did not become an abort has dropped nothing, and its peer, if the network
- *      was sound and it did not end by itself, says so too: remote close or remote leaving, with the reason
- *      and the words of the close.
+ *   6  A graceful local end that did not become an abort has dropped nothing, and its peer says so too: remote
+ *      close or remote leaving, with the reason and the words of the close; unless the peer ended by itself.
  *   7  A receipt adds up: queued is what sends were accepted, sent + dropped = queued, acknowledged <= sent,
  *      messages of both ends agree, the times are in order.
  *   8  An opening that failed is called what the table says.
@@ -416,7 +415,7 @@ static void end_check_delivery(const struct record *record)
 }
 
 /* record ended gracefully here: what its peer must say. */
-static void end_check_peer(const struct record *record, bool troubled)
+static void end_check_peer(const struct record *record)
 {
 	const struct ph_receipt *mine = &record->receipt, *theirs = &record->peer->receipt;
 	bool leaving =
@@ -425,7 +424,7 @@ static void end_check_peer(const struct record *record, bool troubled)
 		? PH_REASON_REMOTE_LEAVING
 		: PH_REASON_REMOTE_CLOSE;
 
-	if (troubled || record->peer->opened == 0 || theirs->side != PH_SIDE_REMOTE)
+	if (record->peer->opened == 0 || theirs->side != PH_SIDE_REMOTE)
 		return;
 	if (theirs->reason != expected)
 		breach("rule 6: %llx ended gracefully for %u, %llx says %u instead of %u",
@@ -460,11 +459,13 @@ void model_end(void)
 			end_check_delivery(record);
 		if (record->opened == 1 && receipt->side == PH_SIDE_LOCAL &&
 			receipt->how == PH_GRACEFUL) {
-			if (receipt->bytes_dropped != 0)
+			/* A peer that has said goodbye itself reads no more. */
+			if (receipt->bytes_dropped != 0 && record->peer != NULL &&
+				record->peer->receipt.side == PH_SIDE_REMOTE)
 				breach("rule 6: %llx ended gracefully and dropped %llu bytes",
 					ID(record), (unsigned long long)receipt->bytes_dropped);
 			if (record->peer != NULL)
-				end_check_peer(record, false);
+				end_check_peer(record);
 		}
 		free(record->stream);
 	}

@@ -506,10 +506,9 @@ static bool accept_step(struct ring *ring, struct op *op)
 		return true;
 	}
 	socket = net_accept(op->socket);
-	file = file_take(ring, socket);
+	file = fault(sim_rates.accept, SIM_file_table_full) ? -ENFILE : file_take(ring, socket);
 	if (file < 0) {
 		/* The kernel closes the stranger's connection. */
-		sim_count(SIM_file_table_full);
 		net_reset(socket);
 		net_socket_put(socket);
 		op_answer(ring, op, file, false, -1, 0);
@@ -957,8 +956,7 @@ bool ring_next(struct ring *ring, struct ring_completion *completion)
 	if (ring->taken_count == 0)
 		return false;
 	*completion = done->completion;
-	ring->taken_at = (ring->taken_at + 1) % DONE_MAX;
-	ring->taken_count--;
+	ring->taken_at = --ring->taken_count > 0 ? (ring->taken_at + 1) % DONE_MAX : 0;
 	if (completion->buffer >= 0) {
 		ring->buffers_out++;
 		ring->buffer_states[completion->buffer] = 1;
@@ -1159,6 +1157,24 @@ int waker_create(void)
 	return WAKER_FIRST + wakers++;
 }
 
+/* Whether an answer of that poll waits which the shard has not seen: another one adds nothing. */
+static bool poll_is_answered(const struct ring *ring, const struct op *op)
+{
+	for (uint32_t i = 0; i < ring->pending_count; i++)
+		if (ring->pending[i].op == op->number)
+			return true;
+	return false;
+}
+
+static void poll_fires(struct ring *ring, struct op *op)
+{
+	if (poll_is_answered(ring, op) && random_one_in(2)) {
+		sim_count(SIM_waker_merged);
+		return;
+	}
+	op_answer(ring, op, 1, !fault(sim_rates.receive_end, SIM_waker_poll_ended), -1, 0);
+}
+
 void waker_wake(int waker)
 {
 	sim_point();
@@ -1170,7 +1186,7 @@ void waker_wake(int waker)
 
 			if (op->kind != KIND_POLL || op->waker != waker)
 				continue;
-			op_answer(rings[r], op, 1, true, -1, 0);
+			poll_fires(rings[r], op);
 			return;
 		}
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -272,12 +273,14 @@ static void *block_make(size_t bytes, bool zeroed)
 			breach("the simulator itself has no memory");
 		return data;
 	}
-	block = malloc(sizeof(*block) + bytes + sizeof(guard));
+	block = zeroed ? calloc(1, sizeof(*block) + bytes + sizeof(guard))
+		       : malloc(sizeof(*block) + bytes + sizeof(guard));
 	if (block == NULL)
 		breach("the simulator itself has no memory");
 	block->bytes = bytes;
 	block->guard = GUARD;
-	memset(block->data, zeroed ? 0 : FRESH, bytes);
+	if (!zeroed)
+		memset(block->data, FRESH, bytes);
 	memcpy(block->data + bytes, &guard, sizeof(guard));
 	return block->data;
 }
@@ -377,18 +380,31 @@ void *memory_map(size_t bytes)
 	if (memory_is_refused())
 		return NULL;
 	live++;
-	pages = aligned_alloc(4096, whole > 0 ? whole : 4096);
+	/* Under ASan a block of the C library, whose edges it sees. */
+	if (WORLD_ASAN) {
+		pages = aligned_alloc(4096, whole > 0 ? whole : 4096);
+		if (pages != NULL)
+			memset(pages, 0, bytes);
+	} else {
+		pages = mmap(NULL, whole > 0 ? whole : 4096, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (pages == MAP_FAILED)
+			pages = NULL;
+	}
 	if (pages == NULL)
 		breach("the simulator itself has no memory");
-	memset(pages, 0, whole);
 	return pages;
 }
 
 void memory_unmap(void *pages, size_t bytes)
 {
-	(void)bytes;
+	size_t whole = (bytes + 4095) & ~(size_t)4095;
+
 	live -= pages != NULL;
-	free(pages);
+	if (WORLD_ASAN)
+		free(pages);
+	else if (pages != NULL)
+		(void)munmap(pages, whole > 0 ? whole : 4096);
 }
 
 void memory_arena_begin(void)
