@@ -302,6 +302,32 @@ static HRESULT write_info(X509 *x509, char **xml)
 	return S_OK;
 }
 
+HRESULT identity_certificate(const struct store_identity *identity, X509 **x509)
+{
+	struct certificate_info *info = malloc(sizeof(*info));
+	char refusal[REFUSAL_BYTES] = "not DER";
+	int status = info != NULL ? -EINVAL : -ENOMEM;
+
+	*x509 = certificate_from_der(identity->certificate.data, identity->certificate.bytes);
+	if (info != NULL && *x509 != NULL)
+		status = certificate_read(*x509, info, refusal);
+	if (status == 0 &&
+		(info->kind != CERTIFICATE_IDC || strcmp(info->name, identity->name) != 0 ||
+			!certificate_is_signed_by(*x509, *x509))) {
+		snprintf(refusal, sizeof(refusal), "not signed by its key, or of another name");
+		status = -EINVAL;
+	}
+	free(info);
+	if (status == 0)
+		return S_OK;
+	X509_free(*x509);
+	*x509 = NULL;
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
+	return detail_fail(PEER_E_CERT_STORE_CORRUPTED,
+		"store: the certificate of %.200s is damaged: %s", identity->name, refusal);
+}
+
 HRESULT identity_to_xml(const char *name, char **xml)
 {
 	struct store_identity identity;
@@ -311,11 +337,8 @@ HRESULT identity_to_xml(const char *name, char **xml)
 	*xml = NULL;
 	if (FAILED(result))
 		return result;
-	x509 = certificate_from_der(identity.certificate.data, identity.certificate.bytes);
-	if (x509 == NULL)
-		result = detail_fail(PEER_E_CERT_STORE_CORRUPTED,
-			"store: the certificate of %.200s is damaged", name);
-	else
+	result = identity_certificate(&identity, &x509);
+	if (SUCCEEDED(result))
 		result = write_info(x509, xml);
 	X509_free(x509);
 	store_identity_free(&identity);

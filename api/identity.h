@@ -38,7 +38,10 @@ HRESULT identity_friendly_name(const char *name, char friendly_name[PEER_TEXT_BY
  * PEER_E_NO_KEY_ACCESS. */
 HRESULT identity_rename(const char *name, const char *friendly_name);
 
-/* PEERIDENTITYINFO text, malloc'd. PEER_E_NOT_FOUND. */
+/* The certificate of a stored identity, read and checked but for its dates: a bit turned on the disk must
+ * not go out to others. PEER_E_CERT_STORE_CORRUPTED, E_OUTOFMEMORY; *x509 is then NULL. */
+HRESULT identity_certificate(const struct store_identity *identity, X509 **x509);
+/* PEERIDENTITYINFO text, malloc'd. PEER_E_NOT_FOUND, PEER_E_CERT_STORE_CORRUPTED. */
 HRESULT identity_to_xml(const char *name, char **xml);
 /* Read and verify PEERIDENTITYINFO: an identity certificate, self-signed, valid at now_s.
  * E_INVALIDARG (detail says why). */

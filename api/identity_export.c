@@ -69,14 +69,13 @@ static HRESULT write_export(const char *name, const uint8_t *der, size_t der_byt
 static HRESULT export_with_key(
 	const struct store_identity *identity, const char *password, EVP_PKEY *key, char **xml)
 {
-	X509 *x509 = certificate_from_der(identity->certificate.data, identity->certificate.bytes);
 	uint8_t *der = NULL;
 	size_t der_bytes;
-	HRESULT result;
+	X509 *x509;
+	HRESULT result = identity_certificate(identity, &x509);
 
-	if (x509 == NULL)
-		return detail_fail(PEER_E_CERT_STORE_CORRUPTED,
-			"store: the certificate of %.200s is damaged", identity->name);
+	if (FAILED(result))
+		return result;
 	result = pack(password, key, x509, &der, &der_bytes) < 0
 		? E_OUTOFMEMORY
 		: write_export(identity->name, der, der_bytes, xml);

@@ -628,6 +628,32 @@ static void key_with_a_bit_turned(void **state)
 	assert_true(refused > 8 * 32 + 8 * 64); /* both halves, at least */
 }
 
+/* Any byte of an identity's certificate, in the database: what goes out to others is refused. */
+static void certificate_with_a_bit_turned(void **state)
+{
+	char name[PH_NAME_BYTES_MAX];
+	struct store_identity identity;
+	char *xml;
+
+	(void)state;
+	make_identity("x", name);
+	assert_result(store_identity_get(name, &identity), S_OK);
+	for (size_t at = 0; at < identity.certificate.bytes; at++) {
+		identity.certificate.data[at] ^= (uint8_t)(1u << at % 8);
+		assert_result(store_identity_update(&identity), S_OK);
+		assert_result(identity_to_xml(name, &xml), PEER_E_CERT_STORE_CORRUPTED);
+		assert_null(xml);
+		if (at % 64 == 0) /* it costs a key derivation */
+			assert_result(identity_export(name, "password", &xml),
+				PEER_E_CERT_STORE_CORRUPTED);
+		identity.certificate.data[at] ^= (uint8_t)(1u << at % 8);
+	}
+	assert_result(store_identity_update(&identity), S_OK);
+	assert_result(identity_to_xml(name, &xml), S_OK);
+	free(xml);
+	store_identity_free(&identity);
+}
+
 static void orphans_are_swept(void **state)
 {
 	static const char *const files[] = {"keys/0123456789abcdef0123456789abcdef.key",
@@ -1143,6 +1169,7 @@ int main(void)
 		home_test(key_access),
 		home_test(key_of_another),
 		home_test(key_with_a_bit_turned),
+		home_test(certificate_with_a_bit_turned),
 		home_test(orphans_are_swept),
 		home_test(disk_full),
 		home_test(lock_is_held_elsewhere),

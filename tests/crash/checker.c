@@ -177,6 +177,7 @@ static int check_identity(PCWSTR unused, const PEER_NAME_PAIR *pair)
 	HPEERENUM groups;
 	HRESULT result;
 	int status;
+	PWSTR xml;
 
 	(void)unused;
 	if (found.identity_count == MODEL_IDENTITIES_MAX)
@@ -185,6 +186,10 @@ static int check_identity(PCWSTR unused, const PEER_NAME_PAIR *pair)
 		copy_text(pair->pwzFriendlyName, identity->text, sizeof(identity->text)) != 0)
 		return 1;
 	found.identity_count++;
+	result = PeerIdentityGetXML(pair->pwzPeerName, &xml);
+	if (FAILED(result))
+		return failed("the certificate of identity", identity->name, result);
+	PeerFreeData(xml);
 	status = check_identity_key(identity->name);
 	if (status != 0)
 		return status;
