@@ -455,6 +455,25 @@ static int read_fields(X509 *x509, struct certificate_info *info, char refusal[R
 	return 0;
 }
 
+/* The subject is one common name: the authority, byte for byte, so that nobody reads another there. */
+static bool subject_is(X509 *x509, const char *authority)
+{
+	const X509_NAME *subject = X509_get_subject_name(x509);
+	const X509_NAME_ENTRY *entry;
+	const ASN1_STRING *text;
+
+	if (X509_NAME_entry_count(subject) != 1)
+		return false;
+	entry = X509_NAME_get_entry(subject, 0);
+	text = X509_NAME_ENTRY_get_data(entry);
+	if (ASN1_STRING_type(text) != V_ASN1_UTF8STRING &&
+		ASN1_STRING_type(text) != V_ASN1_PRINTABLESTRING)
+		return false;
+	return OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry)) == NID_commonName &&
+		ASN1_STRING_length(text) == (int)PEER_AUTHORITY_CHARS &&
+		memcmp(ASN1_STRING_get0_data(text), authority, PEER_AUTHORITY_CHARS) == 0;
+}
+
 static int read_agreement(const struct certificate_info *info, char refusal[REFUSAL_BYTES])
 {
 	if (strncmp(info->name, info->authority, PEER_AUTHORITY_CHARS) != 0)
@@ -482,7 +501,12 @@ int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REF
 	if (info->kind == CERTIFICATE_GRC)
 		info->role = ROLE_GROUP;
 	peer_authority_of_key(info->spki, info->spki_bytes, info->authority);
-	return read_agreement(info, refusal);
+	if (read_agreement(info, refusal) < 0)
+		return -EINVAL;
+	if (!subject_is(x509, info->authority))
+		return refuse(refusal, "%s: its common name is not its key's authority",
+			kinds[info->kind].name);
+	return 0;
 }
 
 bool certificate_is_signed_by(X509 *x509, X509 *issuer)

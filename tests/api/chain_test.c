@@ -343,6 +343,36 @@ static void forged_issuer_field(void **state)
 	expect_bad(&chain, "issuer field");
 }
 
+/* Another common name than the authority: a NUL with something behind it, a second entry, another key's. */
+static void forged_common_name(void **state)
+{
+	struct world *world = *state;
+	struct chain chain = good_chain(world);
+	X509_NAME *subject = X509_get_subject_name(chain.x509[0]);
+	unsigned char text[46] = {0};
+
+	assert_int_equal(peer_name_authority(person(world, 2)->name, (char *)text), 0);
+	memcpy(text + 41, "evil", 4);
+	X509_NAME_ENTRY_free(X509_NAME_delete_entry(subject, 0));
+	assert_int_equal(X509_NAME_add_entry_by_NID(
+				 subject, NID_commonName, V_ASN1_UTF8STRING, text, 45, -1, 0),
+		1);
+	resign(chain.x509[0], person(world, 1)->key);
+	expect_bad(&chain, "common name");
+	chain = good_chain(world);
+	subject = X509_get_subject_name(chain.x509[0]);
+	assert_int_equal(X509_NAME_add_entry_by_NID(subject, NID_commonName, V_ASN1_UTF8STRING,
+				 (const unsigned char *)"evil", 4, -1, 0),
+		1);
+	resign(chain.x509[0], person(world, 1)->key);
+	expect_bad(&chain, "common name");
+	chain = good_chain(world);
+	assert_int_equal(
+		X509_set_subject_name(chain.x509[0], X509_get_subject_name(chain.x509[1])), 1);
+	resign(chain.x509[0], person(world, 1)->key);
+	expect_bad(&chain, "common name");
+}
+
 static void forged_authority_key(void **state)
 {
 	struct world *world = *state;
@@ -688,6 +718,7 @@ int main(void)
 		world_test(own_key_under_anothers_name),
 		world_test(forged_issuer_name),
 		world_test(forged_issuer_field),
+		world_test(forged_common_name),
 		world_test(forged_authority_key),
 		world_test(two_groups_in_one_chain),
 		world_test(root_with_another_key),
