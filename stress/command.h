@@ -13,6 +13,7 @@
 
 int spin_command(int argc, char **argv);
 int job_command(int argc, char **argv);
+int attack_command(int argc, char **argv);
 int storm_command(int argc, char **argv);
 int churn_command(int argc, char **argv);
 int slow_command(int argc, char **argv);

@@ -16,6 +16,7 @@ static const char usage_text[] =
 	"  storm   mass open and mass close: how long does a close take, and what does it cost?\n"
 	"  churn   open, use and close at a steady rate: does everything come back?\n"
 	"  slow    peers that read slowly or not at all: do the others notice?\n"
+	"  attack  floods, bad chains, broken messages, storms: does the hub stand, who suffers?\n"
 	"  job     many direct connections between two processes, closed by every path\n"
 	"  soak    all of these in turn, for as long as you like\n"
 	"\n"
@@ -36,6 +37,7 @@ static const struct {
 	{"storm", storm_command},
 	{"churn", churn_command},
 	{"slow", slow_command},
+	{"attack", attack_command},
 	{"job", job_command},
 	{"soak", soak_command},
 };
