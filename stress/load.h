@@ -101,6 +101,9 @@ struct load {
 	_Atomic uint64_t opened; /* connections whose dialled end got open */
 	_Atomic uint64_t failed; /* … that never did */
 	_Atomic uint64_t unasked; /* open ends that ended without a close of ours */
+	_Atomic uint64_t suspects; /* ends that nothing explains, and the last of them */
+	_Atomic uint64_t suspect_serial;
+	_Atomic uint32_t suspect_reason;
 	_Atomic uint64_t closing; /* seats that a close of ours has not yet emptied */
 	_Atomic uint64_t emptied_ns; /* when the last seat became empty */
 	_Atomic uint64_t reasons[LOAD_ENDS][LOAD_REASONS_MAX]; /* of ends that were open */
@@ -169,6 +172,7 @@ uint64_t load_cpu_ns(struct load *load, enum load_end end); /* of a hub's shards
 uint64_t process_cpu_ns(void);
 uint64_t process_rss(void); /* bytes */
 uint32_t process_descriptors(void);
+uint64_t load_ended_by(struct load *load, enum load_end end, uint32_t reason); /* open ends */
 void load_stats(struct load *load, enum load_end end, struct ph_statistics *stats);
 /* After load_end: the first lines of a report, then those of closes, then why ends ended and which
  * faults were made; the audit's come with load_report. Main. */

@@ -203,6 +203,11 @@ static uint32_t reason_index(uint32_t reason)
 	return 0;
 }
 
+uint64_t load_ended_by(struct load *load, enum load_end end, uint32_t reason)
+{
+	return atomic_load(&load->reasons[end][reason_index(reason)]);
+}
+
 /* One end has had its last event: `seat` is a copy from before. */
 static void end_figures(struct load *load, enum load_end end, const struct seat *seat,
 	const struct ph_receipt *receipt, uint64_t now)
@@ -225,30 +230,22 @@ static void end_figures(struct load *load, enum load_end end, const struct seat 
 	}
 }
 
-/* A time-out may only mean that the machine is busy. */
-static bool is_timeout(uint32_t reason)
-{
-	return reason == PH_REASON_TRANSPORT_CONNECT_TIMEOUT ||
-		reason == PH_REASON_TRANSPORT_HANDSHAKE_TIMEOUT ||
-		reason == PH_REASON_TRANSPORT_WELCOME_TIMEOUT;
-}
-
+/* Ends that no call of ours and no fault explains. On a machine that is too busy a time-out may, or the
+ * other end's: load_end judges when it knows. */
 static void unasked_note(struct load *load, uint64_t serial, const struct seat *seat,
 	const struct ph_receipt *receipt)
 {
-	bool is_alone = !seat->is_spoiled && !load->options.is_remote;
-
-	if (!receipt->was_open && !receipt->accepted && !seat->was_asked && is_alone &&
-		load->options.slots == 0 && !atomic_load(&load->is_ending) &&
-		!is_timeout(receipt->reason))
-		audit_violation(load->audit, serial, "an opening failed (%s)",
-			ph_reason_name(receipt->reason));
-	if (receipt->was_open && !seat->was_asked && !atomic_load(&load->is_ending)) {
+	if (seat->was_asked || atomic_load(&load->is_ending))
+		return;
+	if (receipt->was_open)
 		atomic_fetch_add(&load->unasked, 1);
-		if (is_alone)
-			audit_violation(load->audit, serial, "ended though nobody closed it (%s)",
-				ph_reason_name(receipt->reason));
-	}
+	else if (receipt->accepted || load->options.slots != 0)
+		return; /* the dialled end tells; and few slots refuse many */
+	if (seat->is_spoiled || load->options.is_remote)
+		return;
+	atomic_store(&load->suspect_reason, receipt->reason);
+	atomic_store(&load->suspect_serial, serial);
+	atomic_fetch_add(&load->suspects, 1);
 }
 
 static void load_on_closed(
