@@ -475,6 +475,10 @@ static void native_end(struct spin *spin)
 		stats_judge(spin);
 	}
 	world_stats(spin->world, &spin->report.stats);
+	/* What a close cancels ends at once; an operation that had to be told twice was forgotten the first time. */
+	if (spin->report.stats.close_resubmits > 0)
+		audit_violation(spin->world->audit, 0, "%llu closes had to cancel a second time",
+			(unsigned long long)spin->report.stats.close_resubmits);
 	watch_phase(spin->watch, "stopping the hubs", SPIN_DRAIN_MS + patience_ms);
 	status = world_stop(spin->world, random_how(spin));
 	if (status < 0)
