@@ -399,7 +399,6 @@ int checker_run(const struct worker_options *options)
 	int status;
 
 	is_probe = options->is_probe;
-	points_ignore(options->report_fd);
 	points_arm(options->die_at, (enum points_when)options->die_when);
 	if (FAILED(PeerhubSetHome(options->home)))
 		return 1;

@@ -4,7 +4,8 @@
  *   store_crash [--kills N] [--damages N] [--seed S] [--home DIR] [--progress]
  *
  * Each round starts one worker, or two at once, on the same store; one dies, by a kill from outside after
- * a random time or inside a chosen system call (points.h). Sometimes the process that recovers is killed
+ * a random time or inside a chosen system call (points.h), or it meets a disk that is full or fails, and
+ * lives: then the operation must have been refused and have changed nothing. Sometimes the process that recovers is killed
  * as well. Then a fresh process opens the store, proves that all of it can be used, and tells what it
  * found; this must be exactly what was acknowledged, with each operation under way whole or absent.
  * The store goes on from round to round. A round is decided by its seed, but for the kills from outside.
@@ -47,12 +48,19 @@ struct child {
 	struct record records[RECORDS_MAX];
 };
 
+/* What befalls the first worker of a round. */
+enum trouble {
+	TROUBLE_KILL, /* from outside, after a random time */
+	TROUBLE_INSIDE, /* in a chosen system call */
+	TROUBLE_DISK, /* the disk becomes full, or fails for a moment */
+};
+
 struct run {
 	const char *program;
 	char home[256];
 	bool keeps_home; /* given by the caller */
-	uint64_t seed, damages, kills, kills_max, rounds, recoveries_killed, operations, pairs,
-		inside;
+	uint64_t seed, damages, kills, kills_max, rounds, recoveries_killed, operations,
+		operations_failed, pairs, inside;
 	uint64_t per_operation[OPERATION_COUNT];
 	bool shows_progress;
 	struct random random;
@@ -174,6 +182,11 @@ static bool child_account(struct run *run, const struct child *child, struct rec
 			*pending = *record;
 			continue;
 		}
+		if (record->phase == RECORD_FAILED && record->operation == pending->operation) {
+			pending->phase = 0;
+			run->operations_failed++;
+			continue;
+		}
 		if (pending->phase == 0 || record->phase != RECORD_DONE ||
 			record->operation != pending->operation ||
 			!model_apply(&run->should, record)) {
@@ -200,9 +213,11 @@ static void child_trace(const struct child *child, uint32_t index)
 /* ---- a round ------------------------------------------------------------------------------- */
 
 /* Of two workers the first is meant to die; the other goes on to its end. */
-static bool workers_run(struct run *run, struct child *children, uint32_t count, bool inside)
+static bool workers_run(
+	struct run *run, struct child *children, uint32_t count, enum trouble trouble)
 {
-	uint64_t kill_us = inside ? 0 : 1 + random_below(&run->random, KILL_US_MAX);
+	uint64_t kill_us =
+		trouble == TROUBLE_KILL ? 1 + random_below(&run->random, KILL_US_MAX) : 0;
 	bool good = true;
 
 	for (uint32_t i = 0; i < count; i++) {
@@ -210,10 +225,12 @@ static bool workers_run(struct run *run, struct child *children, uint32_t count,
 			.index = i,
 			.operations = i == 0 ? OPERATIONS_MAX : 1 + OPERATIONS_MAX / 4};
 
-		if (i == 0 && inside) {
+		if (i == 0 && trouble != TROUBLE_KILL)
 			options.die_at = 1 + random_below(&run->random, POINT_MAX);
-			options.die_when = random_below(&run->random, POINTS_WHEN_COUNT);
-		}
+		if (i == 0 && trouble == TROUBLE_INSIDE)
+			options.die_when = random_below(&run->random, POINTS_DEATHS);
+		if (i == 0 && trouble == TROUBLE_DISK)
+			options.die_when = POINTS_FULL + random_below(&run->random, 2);
 		if (!child_start(run, &children[i], "--worker", &options))
 			return false;
 	}
@@ -235,7 +252,7 @@ static bool recovery_killed(struct run *run)
 
 	if (random_below(&run->random, 2) == 0) {
 		options.die_at = 1 + random_below(&run->random, RECOVERY_POINT_MAX);
-		options.die_when = random_below(&run->random, POINTS_WHEN_COUNT);
+		options.die_when = random_below(&run->random, POINTS_DEATHS);
 	} else {
 		kill_us = 1 + random_below(&run->random, RECOVERY_KILL_US_MAX);
 	}
@@ -269,8 +286,9 @@ static bool round_run(struct run *run, struct child *children)
 	static struct model found;
 	struct record pending[WORKERS_MAX];
 	uint32_t count = random_below(&run->random, 4) == 0 ? 2 : 1;
-	bool inside = random_below(&run->random, 2) == 0;
-	bool good = workers_run(run, children, count, inside);
+	uint32_t dice = random_below(&run->random, 10);
+	enum trouble trouble = dice < 4 ? TROUBLE_INSIDE : dice < 8 ? TROUBLE_KILL : TROUBLE_DISK;
+	bool good = workers_run(run, children, count, trouble);
 
 	for (uint32_t i = 0; i < count; i++)
 		good = good && child_account(run, &children[i], &pending[i]);
@@ -284,7 +302,7 @@ static bool round_run(struct run *run, struct child *children)
 	}
 	run->should = found;
 	run->kills += children[0].killed;
-	run->inside += children[0].killed && inside;
+	run->inside += children[0].killed && trouble == TROUBLE_INSIDE;
 	run->pairs += children[0].killed && count == 2;
 	return true;
 }
@@ -437,9 +455,10 @@ int main(int argc, char **argv)
 			run.home, &run.should, (uint32_t)run.damages, &run.random, probe, &run);
 	printf("store_crash: %" PRIu64 " kills in %" PRIu64 " rounds: %" PRIu64
 	       " inside a system call, %" PRIu64 " with a second process at work; %" PRIu64
-	       " recoveries killed; %" PRIu64 " operations acknowledged\n",
-		run.kills, run.rounds, run.inside, run.pairs, run.recoveries_killed,
-		run.operations);
+	       " recoveries killed; %" PRIu64 " operations acknowledged, %" PRIu64
+	       " refused by a failing disk\n",
+		run.kills, run.rounds, run.inside, run.pairs, run.recoveries_killed, run.operations,
+		run.operations_failed);
 	for (uint32_t i = 0; i < OPERATION_COUNT; i++)
 		printf("store_crash: %s %" PRIu64 "\n", operation_name(i), run.per_operation[i]);
 	if (good && !run.keeps_home)

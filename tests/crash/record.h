@@ -35,6 +35,7 @@ enum operation {
 enum record_phase {
 	RECORD_INTENT = 1,
 	RECORD_DONE = 2,
+	RECORD_FAILED = 3, /* it answered an error, so it must have changed nothing */
 };
 
 struct record {

@@ -40,20 +40,35 @@ struct worker {
 	uint32_t count; /* of what the store lists, ours only */
 	struct identity_entry identities[IDENTITIES_MAX * 2];
 	uint32_t drawn; /* texts so far */
+	struct record last; /* the intent reported last */
+	bool is_stopped; /* by a disk that was made to fail */
 };
 
 /* ---- failures and reports ------------------------------------------------------------------ */
 
-static int failed(const struct worker *worker, const char *what, HRESULT result)
+/* What a disk that is full, or broken, is reported as. */
+static bool is_disk_trouble(HRESULT result)
 {
+	return points_have_failed() &&
+		(result == PEER_E_DISK_FULL || result == HRESULT_FROM_WIN32(ERROR_IO_DEVICE));
+}
+
+static int failed(struct worker *worker, const char *what, HRESULT result)
+{
+	if (is_disk_trouble(result)) {
+		worker->is_stopped = true;
+		return 1;
+	}
 	fprintf(stderr, "crash: worker %u: %s: %s: %s\n", worker->options->index, what,
 		PeerhubResultName(result), PeerhubLastErrorText());
 	return 1;
 }
 
-static int report(const struct worker *worker, struct record *record, enum record_phase phase)
+static int report(struct worker *worker, struct record *record, enum record_phase phase)
 {
 	record->phase = phase;
+	if (phase == RECORD_INTENT)
+		worker->last = *record;
 	if (write(worker->options->report_fd, record, sizeof(*record)) == (ssize_t)sizeof(*record))
 		return 0;
 	fprintf(stderr, "crash: worker %u: no parent to report to\n", worker->options->index);
@@ -516,6 +531,25 @@ static int step(struct worker *worker)
 	return do_invite(worker, entry, group, guest);
 }
 
+/* The disk has failed an operation. What is there can still be read; with room again, work goes on. */
+static int after_trouble(struct worker *worker)
+{
+	HRESULT result;
+
+	worker->is_stopped = false;
+	if (report(worker, &worker->last, RECORD_FAILED) != 0)
+		return 1;
+	result = list(worker);
+	if (FAILED(result)) {
+		fprintf(stderr, "crash: worker %u: after trouble with the disk: %s: %s\n",
+			worker->options->index, PeerhubResultName(result), PeerhubLastErrorText());
+		return 1;
+	}
+	points_arm(0, POINTS_BEFORE);
+	return worker->count > IDENTITIES_MAX ? do_rename(worker, any_identity(worker))
+					      : do_create(worker);
+}
+
 int worker_run(const struct worker_options *options)
 {
 	static struct worker worker;
@@ -525,7 +559,6 @@ int worker_run(const struct worker_options *options)
 
 	worker.options = options;
 	random_init(&worker.random, options->seed, options->index);
-	points_ignore(options->report_fd);
 	if (FAILED(PeerhubSetHome(options->home)))
 		return 1;
 	result = PeerGroupStartup(PEER_GROUP_VERSION, &version);
@@ -534,6 +567,8 @@ int worker_run(const struct worker_options *options)
 	points_arm(options->die_at, (enum points_when)options->die_when);
 	for (uint32_t i = 0; i < options->operations && status == 0; i++)
 		status = step(&worker);
+	if (worker.is_stopped)
+		status = after_trouble(&worker);
 	points_arm(0, POINTS_BEFORE);
 	result = PeerGroupShutdown();
 	return status != 0 || FAILED(result);

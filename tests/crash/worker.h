@@ -13,7 +13,8 @@ struct worker_options {
 	uint64_t seed;
 	uint32_t index; /* of several workers on one store: each keeps to identities of its own */
 	uint32_t operations; /* then it ends by itself */
-	uint64_t die_at; /* a call of points.h, 0: none */
+	uint64_t
+		die_at; /* a call of points.h, 0: none; where it dies, or the disk begins to fail */
 	uint32_t die_when; /* enum points_when */
 	bool is_probe; /* checker: a damaged store, CHECKER_REFUSED is an answer */
 };
