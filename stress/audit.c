@@ -485,6 +485,8 @@ static const char *receipt_check(
 	if (receipt->time_open_ns > receipt->time_end_ns ||
 		receipt->time_close_ns > receipt->time_end_ns)
 		return "the times of the receipt run backwards";
+	if (receipt->error == -ENOBUFS && receipt->reason == PH_REASON_TRANSPORT_ERROR)
+		return "a want of receive buffers was taken for its end";
 	return NULL;
 }
 

@@ -103,7 +103,8 @@ static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer
 	answer->credentials = ph_credentials_get(certs_credentials(world->certs));
 	snprintf(answer->group, sizeof(answer->group), "g%u", group);
 	snprintf(answer->identity, sizeof(answer->identity), "spinner");
-	return 0;
+	/* Who refuses after all: what the answer holds is given back by the hub. */
+	return happens(world, hand_of(hub), PERMILLE_REFUSE) ? -EACCES : 0;
 }
 
 /* Dialled ends in another process's echo: its chain is checked against the files. */

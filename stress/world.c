@@ -27,6 +27,12 @@ static uint32_t queue_bytes(uint32_t connections)
 	return share > WORLD_QUEUE_MAX ? WORLD_QUEUE_MAX : (uint32_t)share;
 }
 
+/* In every third world receive buffers run out all the time; 0: the hub's own number of them. */
+static uint32_t receive_buffers(const struct world_options *options)
+{
+	return options->connections <= 1000 && random_mix(options->seed) % 3 == 0 ? 16 : 0;
+}
+
 static int hub_start(struct world *world, uint32_t hub, char *why)
 {
 	const struct world_options *options = &world->options;
@@ -37,6 +43,7 @@ static int hub_start(struct world *world, uint32_t hub, char *why)
 		.size = sizeof(hub_options),
 		.shard_count = options->shard_count,
 		.connections_per_shard = slots > PH_SLOTS_MAX ? PH_SLOTS_MAX : (uint32_t)slots,
+		.receive_buffer_count = receive_buffers(options),
 		.send_queue_bytes = queue_bytes(options->connections),
 		.message_bytes_max = MESSAGE_BYTES_MAX,
 		.timeout_connect_ms = WORLD_TIMEOUT_CONNECT_MS,
