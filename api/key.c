@@ -179,13 +179,16 @@ int key_sign(
 	const EVP_MD *digest = key_is_ed25519(key) ? NULL : EVP_sha256();
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	uint8_t *made = NULL;
-	size_t made_bytes = 0;
+	size_t room = 0, made_bytes;
 	bool good = context != NULL && EVP_DigestSignInit(context, NULL, digest, NULL, key) == 1 &&
-		EVP_DigestSign(context, NULL, &made_bytes, data, bytes) == 1;
+		EVP_DigestSign(context, NULL, &room, data, bytes) == 1;
 
 	if (good)
-		made = OPENSSL_malloc(made_bytes);
+		made = OPENSSL_malloc(room);
+	made_bytes = room;
 	good = good && made != NULL && EVP_DigestSign(context, made, &made_bytes, data, bytes) == 1;
+	/* Out of memory while it encodes an ECDSA signature, OpenSSL 3.0 says 1 and 4 GiB - 1 bytes. */
+	good = good && made_bytes > 0 && made_bytes <= room;
 	EVP_MD_CTX_free(context);
 	if (!good) {
 		OPENSSL_free(made);
