@@ -135,7 +135,7 @@ void p2p_group_close(struct p2p_play *play, struct p2p_handle *handle)
 	p2p_handle_forget(play->audit, handle);
 }
 
-static void address_learn(struct p2p_play *play, struct p2p_handle *handle)
+void p2p_address_learn(struct p2p_play *play, struct p2p_handle *handle)
 {
 	struct p2p_node *node = handle->node;
 	struct p2p_before before;
@@ -178,7 +178,7 @@ void p2p_group_connect(struct p2p_play *play, struct p2p_handle *handle, const s
 	pthread_mutex_unlock(&play->world->listen_lock);
 	if (FAILED(result))
 		return;
-	address_learn(play, handle);
+	p2p_address_learn(play, handle);
 	if (SUCCEEDED(PeerhubGroupNative(handle->value, &hub, &tag)))
 		atomic_store(&play->hub, hub);
 }

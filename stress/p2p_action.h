@@ -42,6 +42,8 @@ struct p2p_handle *p2p_group_open(struct p2p_play *play, struct p2p_node *node, 
 void p2p_group_close(struct p2p_play *play, struct p2p_handle *handle);
 /* Going online: by discovery or, with `by`, by that node's address. */
 void p2p_group_connect(struct p2p_play *play, struct p2p_handle *handle, const struct p2p_node *by);
+/* Ask where it listens, for those that dial it. */
+void p2p_address_learn(struct p2p_play *play, struct p2p_handle *handle);
 bool p2p_group_status(struct p2p_play *play, struct p2p_handle *handle, DWORD *status);
 /* False: no place, or it was refused. */
 bool p2p_register(

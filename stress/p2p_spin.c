@@ -142,10 +142,14 @@ static struct p2p_handle *anchor_make(
 	} while (handle == NULL);
 	while (!p2p_register(&spin->play, hand, handle, true))
 		;
+	atomic_store(&node->port, 0); /* that of an earlier round */
 	for (;;) {
 		if (p2p_group_status(&spin->play, handle, &status) &&
-			(status & PEER_GROUP_STATUS_LISTENING) != 0)
-			break;
+			(status & PEER_GROUP_STATUS_LISTENING) != 0) {
+			p2p_address_learn(&spin->play, handle);
+			if (atomic_load(&node->port) != 0)
+				break;
+		}
 		p2p_group_connect(&spin->play, handle, node != creator ? creator : NULL);
 		sleep_ms(TICK_MS);
 		anchors_pump(spin);
@@ -211,6 +215,18 @@ static void anchors_judge(struct p2p_spin *spin, struct p2p_handle *const *ancho
 
 /* ---- the end of a round ---------------------------------------------------------------- */
 
+/* From now on they may end like others. */
+static void anchors_release(struct p2p_spin *spin)
+{
+	for (uint32_t i = 0; i < P2P_REGISTRATIONS; i++) {
+		struct p2p_registration *registration = &spin->audit->registrations[i];
+
+		pthread_mutex_lock(&registration->lock);
+		registration->is_anchor = false;
+		pthread_mutex_unlock(&registration->lock);
+	}
+}
+
 static void registrations_end(struct p2p_spin *spin)
 {
 	for (uint32_t i = 0; i < P2P_REGISTRATIONS; i++)
@@ -262,6 +278,7 @@ static void round_end(struct p2p_spin *spin, struct p2p_hand *hand)
 {
 	bool is_orderly = random_permille(&hand->random, 500);
 
+	anchors_release(spin);
 	spin->phase = is_orderly ? "ending a round in order" : "ending a round at once";
 	if (is_orderly && random_permille(&hand->random, 500))
 		registrations_end(spin);
