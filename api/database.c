@@ -179,8 +179,14 @@ HRESULT database_begin(struct database *database, bool write)
 
 void database_rollback(struct database *database)
 {
-	/* Fails only when there is no transaction any more, which is what we want. */
+	/* Fails when there is no transaction any more, which is what we want, or for want of memory: see
+	 * database_is_stuck. */
 	(void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+bool database_is_stuck(const struct database *database)
+{
+	return database->handle != NULL && sqlite3_get_autocommit(database->handle) == 0;
 }
 
 HRESULT database_commit(struct database *database)
@@ -295,6 +301,8 @@ static HRESULT judge_snapshot(struct database *database, int version, bool *is_f
 		return result;
 	result = judge_version(database, version, is_fresh);
 	database_rollback(database);
+	if (SUCCEEDED(result) && database_is_stuck(database))
+		return database_result(database, SQLITE_NOMEM);
 	return result;
 }
 

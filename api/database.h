@@ -34,6 +34,8 @@ void database_close(struct database *database); /* checkpoints; closed already: 
 HRESULT database_begin(struct database *database, bool write);
 HRESULT database_commit(struct database *database); /* a failure has rolled back */
 void database_rollback(struct database *database);
+/* Without memory even a rollback may fail: the transaction goes on, and only database_close ends it. */
+bool database_is_stuck(const struct database *database);
 
 /*
  * Prepare and bind: formats "t" text (NULL = SQL NULL), "i" int64_t, "b" pointer and int bytes.

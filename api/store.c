@@ -130,6 +130,11 @@ static HRESULT open_home(void)
 		return result;
 	}
 	sweep();
+	if (database_is_stuck(&store.database)) {
+		result = database_result(&store.database, SQLITE_NOMEM);
+		database_close(&store.database);
+		return result;
+	}
 	return S_OK;
 }
 
@@ -232,8 +237,9 @@ static HRESULT leave(HRESULT result)
 		result = database_commit(&store.database);
 	else
 		database_rollback(&store.database);
-	/* A file that turned bad under us is not asked again: the next call judges it anew. */
-	if (result == PEER_E_CERT_STORE_CORRUPTED)
+	/* A file that turned bad under us is not asked again: the next call judges it anew. And a transaction
+	 * that could not be ended for want of memory ends here, with its lock. */
+	if (result == PEER_E_CERT_STORE_CORRUPTED || database_is_stuck(&store.database))
 		database_close(&store.database);
 	pthread_mutex_unlock(&store.lock);
 	return result;
@@ -454,6 +460,15 @@ static HRESULT query_key_file(const char *sql, const char *what, const char *fir
 
 #define IDENTITY_KEY "SELECT key_file FROM identities WHERE name=?1"
 
+/* A key that was read is given out or wiped, whatever became of the transaction. */
+static HRESULT key_leave(HRESULT result, struct store_bytes *key)
+{
+	result = leave(result);
+	if (FAILED(result))
+		store_bytes_free(key);
+	return result;
+}
+
 HRESULT store_identity_key(const char *name, struct store_bytes *key)
 {
 	char key_file[KEY_FILE_NAME_BYTES];
@@ -465,7 +480,7 @@ HRESULT store_identity_key(const char *name, struct store_bytes *key)
 	result = query_key_file(IDENTITY_KEY, "identity", name, NULL, key_file);
 	if (SUCCEEDED(result))
 		result = key_file_read(store.home, key_file, &key->data, &key->bytes);
-	return leave(result);
+	return key_leave(result, key);
 }
 
 HRESULT store_identity_key_check(const char *name)
@@ -938,7 +953,7 @@ HRESULT store_group_key(const char *identity, const char *group, struct store_by
 		"the key of group", identity, group, key_file);
 	if (SUCCEEDED(result))
 		result = key_file_read(store.home, key_file, &key->data, &key->bytes);
-	return leave(result);
+	return key_leave(result, key);
 }
 
 HRESULT store_properties_get(const char *group, struct store_bytes *properties)
