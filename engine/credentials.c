@@ -122,6 +122,17 @@ bool credentials_is_key_allowed(const X509 *certificate)
 	}
 }
 
+int credentials_openssl_failure(int other)
+{
+	unsigned long error;
+	int status = other;
+
+	while ((error = ERR_get_error()) != 0)
+		if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
+			status = -ENOMEM;
+	return status;
+}
+
 /* Every certificate is one, and the leaf is the key's. 0, -EINVAL, -ENOMEM. */
 static int check_chain(const struct ph_bytes *chain, uint32_t chain_count, struct ph_bytes der)
 {
@@ -138,10 +149,10 @@ static int check_chain(const struct ph_bytes *chain, uint32_t chain_count, struc
 		X509_free(certificate);
 	}
 	EVP_PKEY_free(key);
-	if (status < 0 && ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
-		status = -ENOMEM;
+	if (status < 0)
+		return credentials_openssl_failure(status);
 	ERR_clear_error();
-	return status;
+	return 0;
 }
 
 static struct ph_bytes copy_bytes(uint8_t **cursor, struct ph_bytes from)

@@ -31,4 +31,11 @@ bool credentials_is_key_allowed(const X509 *certificate);
 X509 *credentials_parse_certificate(OSSL_LIB_CTX *library, struct ph_bytes der);
 EVP_PKEY *credentials_parse_key(OSSL_LIB_CTX *library, struct ph_bytes der);
 
+/*
+ * What a failure of OpenSSL on this thread was: -ENOMEM if any error of its queue is want of memory, else
+ * `other`. The last error alone seldom tells: a layer above names its own trouble behind it. The
+ * queue is empty afterwards.
+ */
+int credentials_openssl_failure(int other);
+
 #endif

@@ -6,6 +6,7 @@
 #include "engine/tls_parts.h"
 
 #include "engine/check.h"
+#include "engine/credentials.h"
 #include "engine/memory.h"
 #include "engine/tls_decode.h"
 
@@ -252,18 +253,11 @@ static bool create_roles(struct tls_shard *shard)
 	return true;
 }
 
-/* Why a shard's TLS cannot be made; empties the error queue. The last error seldom is the cause: OpenSSL
- * reports want of memory first and then what could not be initialised for it, and without memory it
- * may report nothing at all. */
+/* Why a shard's TLS cannot be made; empties the error queue. Without memory OpenSSL may report nothing at
+ * all. */
 static int create_failure(void)
 {
-	unsigned long error = ERR_get_error();
-	int status = error == 0 ? -ENOMEM : -EIO;
-
-	for (; error != 0; error = ERR_get_error())
-		if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
-			status = -ENOMEM;
-	return status;
+	return ERR_peek_error() == 0 ? -ENOMEM : credentials_openssl_failure(-EIO);
 }
 
 int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls_shard **made)

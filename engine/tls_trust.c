@@ -52,7 +52,7 @@ static int parsed_init(struct tls_shard *shard, struct tls_parsed *parsed,
 
 undo:
 	parsed_fini(parsed);
-	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EINVAL;
+	return credentials_openssl_failure(-EINVAL);
 }
 
 static int parsed_find(struct tls_shard *shard, const struct ph_credentials *credentials,
@@ -98,7 +98,7 @@ int tls_use_credentials(struct tls_shard *shard, SSL *ssl, const struct ph_crede
 		return status;
 	if (SSL_use_cert_and_key(ssl, parsed->leaf, parsed->key, parsed->issuers, 1) == 1)
 		return 0;
-	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EINVAL;
+	return credentials_openssl_failure(-EINVAL);
 }
 
 /* ---- the server's ClientHello ----------------------------------------------------------- */
