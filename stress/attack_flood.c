@@ -17,7 +17,7 @@
 
 #define WAIT_MS 60000u
 /* Resident bytes of one stranger: an SSL object in the middle of its handshake, slot and buffers. */
-#define STRANGER_BYTES_MAX (48u * 1024u)
+#define STRANGER_BYTES_MAX (64u * 1024u)
 /* What the kernel has accepted already when accepting is paused. */
 #define BURST 256u
 #define DESCRIPTORS_MAX 64u /* that a process with two hubs may have beside its own */

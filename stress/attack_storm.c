@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -51,6 +52,12 @@ struct storm {
 	atomic_bool is_ending;
 	_Atomic uint64_t done, given_up, turned_away, tried;
 	_Atomic int error; /* of a socket that could not be made */
+};
+
+/* Over a while: good handshakes a second, and what one of them cost everybody but the clients. */
+struct storm_rate {
+	double per_second;
+	double hub_us;
 };
 
 /* ---- one client -------------------------------------------------------------------------- */
@@ -236,47 +243,86 @@ static void storm_stop(struct storm *storm)
 
 /* ---- the attack -------------------------------------------------------------------------- */
 
-/* Handshakes a second of `count` clients over ms, after a tenth of it. */
-static double storm_rate(struct attack_run *run, const struct victim *victim, SSL_CTX *context,
-	uint32_t count, uint32_t ms)
+static uint64_t cpu_of(clockid_t clock)
 {
+	struct timespec used;
+
+	if (clock_gettime(clock, &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000ull + (uint64_t)used.tv_nsec;
+}
+
+/* CPU of the hubs: of all threads but the clients' and the one that measures. */
+static uint64_t hubs_cpu_ns(const struct storm *storm)
+{
+	clockid_t clients;
+
+	if (pthread_getcpuclockid(storm->thread, &clients) != 0)
+		return 0;
+	return attack_cpu_ns() - cpu_of(clients) - cpu_of(CLOCK_THREAD_CPUTIME_ID);
+}
+
+struct storm_mark {
+	uint64_t at_ns, done, cpu_ns;
+};
+
+static struct storm_mark mark_set(const struct storm *storm)
+{
+	return (struct storm_mark){attack_now_ns(), atomic_load(&storm->done), hubs_cpu_ns(storm)};
+}
+
+static struct storm_rate rate_since(const struct storm *storm, const struct storm_mark *begin)
+{
+	struct storm_mark end = mark_set(storm);
+	double done = (double)(end.done - begin->done);
+
+	return (struct storm_rate){done * 1e9 / (double)(end.at_ns - begin->at_ns),
+		(double)(end.cpu_ns - begin->cpu_ns) / 1e3 / (done > 0 ? done : 1)};
+}
+
+/* Of `count` clients over ms, after a tenth of it. */
+static struct storm_rate storm_rate(struct attack_run *run, const struct victim *victim,
+	SSL_CTX *context, uint32_t count, uint32_t ms)
+{
+	struct storm_rate rate = {0};
 	static struct storm storm;
-	uint64_t begin_ns, begin;
-	double rate;
+	struct storm_mark begin;
 
 	if (!storm_start(&storm, run, victim, context, count))
-		return 0;
+		return rate;
 	attack_sleep_ms(ms / 10);
-	begin_ns = attack_now_ns();
-	begin = atomic_load(&storm.done);
+	begin = mark_set(&storm);
 	attack_sleep_ms(ms);
-	rate = (double)(atomic_load(&storm.done) - begin) * 1e9 /
-		(double)(attack_now_ns() - begin_ns);
+	rate = rate_since(&storm, &begin);
 	storm_stop(&storm);
 	return rate;
 }
 
 struct storm_figures {
-	double peak, goodput, after; /* handshakes a second */
+	struct storm_rate peak, goodput, after;
 	uint64_t idle_ns, during_ns, after_ns; /* p99 of an established connection's echo */
 };
 
 static void figures_judge(struct attack_run *run, const struct storm_figures *figures)
 {
-	attack_seen(run, "peak %.0f/s, storm %.0f/s (%.0f %%), afterwards %.0f/s", figures->peak,
-		figures->goodput, 100 * figures->goodput / figures->peak, figures->after);
+	double share = figures->goodput.per_second / figures->peak.per_second;
+
+	attack_seen(run, "peak %.0f/s, storm %.0f/s (%.0f %%), afterwards %.0f/s",
+		figures->peak.per_second, figures->goodput.per_second, 100 * share,
+		figures->after.per_second);
+	attack_seen(run, "hub's CPU for a good one %.0f us at the peak, %.0f us in the storm",
+		figures->peak.hub_us, figures->goodput.hub_us);
 	attack_seen(run, "echo p99 idle %.2f ms, storm %.2f ms, afterwards %.2f ms",
 		(double)figures->idle_ns / 1e6, (double)figures->during_ns / 1e6,
 		(double)figures->after_ns / 1e6);
-	if (figures->goodput < 0.8 * figures->peak)
-		attack_fault(run, "goodput is %.0f %% of the peak",
-			100 * figures->goodput / figures->peak);
+	if (share < 0.8)
+		attack_fault(run, "goodput is %.0f %% of the peak", 100 * share);
 	if (figures->during_ns > 2 * figures->idle_ns)
 		attack_fault(run, "an echo's p99 is %.1f times that of an idle hub",
 			(double)figures->during_ns / (double)figures->idle_ns);
-	if (figures->after < 0.8 * figures->peak)
+	if (figures->after.per_second < 0.8 * figures->peak.per_second)
 		attack_fault(run, "afterwards the rate is %.0f %% of the peak",
-			100 * figures->after / figures->peak);
+			100 * figures->after.per_second / figures->peak.per_second);
 }
 
 static uint64_t echo_p99(struct honest *honest, uint32_t ms)
@@ -288,10 +334,10 @@ static uint64_t echo_p99(struct honest *honest, uint32_t ms)
 static void storm_run(struct attack_run *run, struct victim *victim, struct honest *honest,
 	SSL_CTX *context, uint32_t count)
 {
-	struct storm_figures figures = {.peak = 0};
+	struct storm_figures figures = {.idle_ns = 0};
 	uint32_t ms = attack_size(run, 20000, 2000, 2000);
 	static struct storm storm;
-	uint64_t begin_ns, begin;
+	struct storm_mark begin;
 
 	if (run->is_full) {
 		figures.idle_ns = echo_p99(honest, 5000);
@@ -300,14 +346,12 @@ static void storm_run(struct attack_run *run, struct victim *victim, struct hone
 	if (!storm_start(&storm, run, victim, context, count))
 		return;
 	attack_sleep_ms(ms / 5);
-	begin_ns = attack_now_ns();
-	begin = atomic_load(&storm.done);
+	begin = mark_set(&storm);
 	if (run->is_full)
 		figures.during_ns = echo_p99(honest, ms);
 	else
 		attack_sleep_ms(ms);
-	figures.goodput = (double)(atomic_load(&storm.done) - begin) * 1e9 /
-		(double)(attack_now_ns() - begin_ns);
+	figures.goodput = rate_since(&storm, &begin);
 	attack_memory(run);
 	(void)honest_ask(honest, WAIT_MS, "meanwhile");
 	/* In the full form honest newcomers would take what is measured: they come at its end. */

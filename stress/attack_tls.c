@@ -72,6 +72,14 @@ static void reason_judge(
 			ph_reason_name(receipt.reason), receipt.text, ph_reason_name(reason));
 }
 
+/* Say no more, and go when the victim has looked at all of it: a reset would take back what it has not. */
+static void client_leave(struct client *client)
+{
+	shutdown(client->fd, SHUT_WR);
+	(void)client_wait_end(client);
+	client_abort(client);
+}
+
 /* ---- KeyUpdate --------------------------------------------------------------------------- */
 
 /* with_data: a byte behind each, so that only their unread answers can end it. */
@@ -97,7 +105,7 @@ static void key_updates_flood(struct scene *scene, int kind, bool with_data, uin
 			   : SSL_do_handshake(client.ssl) == 1))
 		count++;
 	ERR_clear_error();
-	client_abort(&client);
+	client_leave(&client);
 	reason_judge(scene, ended, reason, what);
 }
 
@@ -172,7 +180,7 @@ static void records_flood(struct scene *scene, const struct record *record, uint
 				record->bytes, record->padding))
 			count++;
 		cpu = attack_cpu_ns() - cpu;
-		client_abort(&client);
+		client_leave(&client);
 		reason_judge(scene, ended, record->reason, record->name);
 		if (scene->run->is_full)
 			printf("  record %-32s %7u sent, %6.2f us of CPU each, both sides\n",
@@ -189,6 +197,7 @@ static void clear_flood(
 	uint64_t ended = atomic_load(&scene->victim.ended);
 	struct client client;
 	uint32_t count = 0;
+	uint8_t answer;
 
 	if (!client_open(&client, &scene->victim.secure)) {
 		attack_fault(scene->run, "%s: cannot connect", what);
@@ -197,6 +206,8 @@ static void clear_flood(
 	while (count < count_max && atomic_load(&scene->victim.ended) == ended &&
 		client_write_raw(&client, record, bytes))
 		count++;
+	/* Its alert, or the end: who leaves before the victim has looked is only lost. */
+	(void)!recv(client.fd, &answer, 1, 0);
 	client_abort(&client);
 	reason_judge(scene, ended, PH_REASON_PROTOCOL_TLS, what);
 }
