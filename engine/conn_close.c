@@ -221,6 +221,25 @@ void conn_drain(struct conn *conn)
 	conn_flush_later(conn);
 }
 
+/* Both sides have ended, or the stream is broken. */
+static void drain_end(struct conn *conn, bool answered)
+{
+	if (conn->receive_error < 0) {
+		conn->error = conn->receive_error;
+		conn->how = PH_ABORT;
+		conn_close_begin(conn, true);
+		return;
+	}
+	if (!conn->goodbye_done)
+		return;
+	if (answered) {
+		conn->bytes_acknowledged =
+			atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed);
+		conn->unacknowledged_known = true;
+	}
+	conn_close_begin(conn, false);
+}
+
 /* Our last bytes are with the kernel. */
 void conn_on_goodbye_done(struct conn *conn)
 {
@@ -239,7 +258,7 @@ void conn_on_goodbye_done(struct conn *conn)
 	}
 	assert(conn->state == CONN_DRAINING);
 	if (conn->eof || conn->peer_goodbye) {
-		conn_on_peer_end(conn);
+		drain_end(conn, false);
 		return;
 	}
 	if (conn->framing == PH_FRAMING_RAW && !conn->secure && conn->ops[OP_SHUTDOWN] == 0 &&
@@ -267,21 +286,10 @@ void conn_on_peer_end(struct conn *conn)
 	}
 	if (conn->state != CONN_DRAINING)
 		return;
-	if (conn->receive_error < 0) {
-		conn->error = conn->receive_error;
-		conn->how = PH_ABORT;
-		conn_close_begin(conn, true);
-	} else if (conn->goodbye_done) {
-		/* Its FIN answers our goodbye, so all before that has arrived; a goodbye of its own, that
-		 * crossed ours, proves nothing, and a raw stream without TLS has no other than its FIN: then
-		 * the kernel is asked, where it can be. */
-		if (conn->eof && (conn->framing == PH_FRAMING_MESSAGE || conn->secure)) {
-			conn->bytes_acknowledged =
-				atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed);
-			conn->unacknowledged_known = true;
-		}
-		conn_close_begin(conn, false);
-	}
+	/* A FIN behind our goodbye answers it, so all before that has arrived. One that was there before, or a
+	 * goodbye of its own, has crossed ours and proves nothing, and a raw stream without TLS has no goodbye
+	 * that a FIN could answer: then the kernel is asked, where it can be. */
+	drain_end(conn, conn->eof && (conn->framing == PH_FRAMING_MESSAGE || conn->secure));
 }
 
 void conn_deadline(struct conn *conn)

@@ -173,6 +173,28 @@ static void raw_ends_cross(void **state)
 	assert_int_equal(harness_peer(&it, id)->receipt.bytes_acknowledged, 0);
 }
 
+/* The peer's FIN was there before our goodbye was: it answers nothing, so the kernel is asked. */
+static void end_before_our_goodbye(void **state)
+{
+	int32_t file;
+	uint64_t id = harness_open_dialled(&it, PH_FRAMING_MESSAGE, &file);
+
+	(void)state;
+	assert_int_equal(harness_send(&it, id, "12345678", 8), 0);
+	harness_turns(&it, 2);
+	script_set_unsent(it.ring, file, WIRE_PT2PT_BYTES + 8);
+	script_hold(it.ring, 1u << SCRIPT_SEND);
+	assert_int_equal(harness_close(&it, id, PH_GRACEFUL), 0);
+	harness_turns(&it, 2);
+	script_peer_end(it.ring, file, 0);
+	harness_turns(&it, 2);
+	script_answer_natural(it.ring, script_find(it.ring, SCRIPT_SEND, file));
+	harness_turns(&it, 4);
+	assert_int_equal(harness_peer(&it, id)->closed, 1);
+	assert_int_equal(harness_peer(&it, id)->receipt.how, PH_GRACEFUL);
+	assert_int_equal(harness_peer(&it, id)->receipt.bytes_acknowledged, 0);
+}
+
 /* The kernel refuses the disconnect (kTLS): what is armed is cancelled one by one. */
 static void disconnect_is_refused(void **state)
 {
@@ -500,6 +522,7 @@ int main(void)
 		CASE(quiet_close_with_a_send_in_flight),
 		CASE(goodbyes_cross),
 		CASE(raw_ends_cross),
+		CASE(end_before_our_goodbye),
 		CASE(disconnect_is_refused),
 		CASE(strangers_do_not_linger),
 		CASE(goodbyes_say_why),

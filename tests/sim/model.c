@@ -328,7 +328,9 @@ void model_on_closed(struct record *record, const struct ph_receipt *receipt)
 		breach("rule 1: on_closed of %llx while the kernel holds an operation of it",
 			ID(record));
 	socket = net_find_owned(shard->ring, owner);
-	if (socket != NULL && socket->out.arrived_ever < receipt->bytes_acknowledged)
+	/* Whose peer aborted and was refused the reset sees a FIN like that of an orderly end. */
+	if (socket != NULL && (socket->peer == NULL || !socket->peer->refused_disconnect) &&
+		socket->out.arrived_ever < receipt->bytes_acknowledged)
 		breach("rule 7: %llx says %llu bytes are acknowledged, %llu have arrived",
 			ID(record), (unsigned long long)receipt->bytes_acknowledged,
 			(unsigned long long)socket->out.arrived_ever);
