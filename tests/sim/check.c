@@ -10,8 +10,9 @@
  *                 out waits at exactly one connection; lists, live, open and handshakes add up; what is
  *                 hashed is open, and the other way round
  *   at rest       nobody sleeps over mail, chunks, senders or work; who reads has a receive armed or
- *                 waits for buffers that are really out; what has bytes to send sends; a lookup finds
- *                 all open connections of a pair and no other
+ *                 waits for buffers that are really out; what has bytes to send sends, and what has none has
+ *                 its whole budget back and owes no on_writable; a lookup finds all open connections of
+ *                 a pair and no other; and a shard with nothing to do does rest
  */
 #include "tests/sim/app.h"
 
@@ -36,6 +37,11 @@ static uint64_t word_now(const struct slot *slot)
 static uint64_t load64(const _Atomic uint64_t *at)
 {
 	return __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
+}
+
+static uint32_t load32(const _Atomic uint32_t *at)
+{
+	return __atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_RELAXED);
 }
 
 static struct home *home_number(uint32_t index)
@@ -247,6 +253,14 @@ static void rest_check_conn(const struct shard *shard, const struct conn *conn)
 		!conn->goodbye_done)
 		breach("rest: %llx in state %d has bytes to send and sends nothing", id,
 			conn->state);
+	if (conn->state == CONN_OPEN && !conn->send_broken && conn->ops[OP_SEND] == 0 &&
+		conn->wire.bytes + conn->out.bytes == 0) {
+		if (load32(&slot->queued_bytes) != 0)
+			breach("rest: %llx has sent all and %u bytes of its budget are gone", id,
+				load32(&slot->queued_bytes));
+		if (load32(&slot->flags) & SLOT_WANT_WRITABLE)
+			breach("rest: %llx owes an on_writable", id);
+	}
 	if (conn->state == CONN_CLOSING && conn->close_queued) {
 		uint32_t ops = 0;
 

@@ -33,6 +33,7 @@
 #define DONE_MAX 2048u
 #define WAKERS_MAX 300
 #define WAKER_FIRST 1
+#define IDLE_TURNS_MAX 1000u
 
 enum kind {
 	KIND_POLL,
@@ -90,6 +91,7 @@ struct ring {
 	uint32_t taken_at, taken_count;
 	uint32_t refusing; /* so many more submits are refused */
 	bool overflowed;
+	uint32_t idle_turns; /* one after the other in which there was nothing at all */
 	struct place *places; /* direct descriptors */
 	uint8_t *buffers;
 	uint8_t *buffer_states; /* 0 the kernel's, 1 with the engine, 2 put back, 3 on its way */
@@ -922,9 +924,24 @@ static bool ring_may_wake(void *on)
 	return ring_sim_has_done(on);
 }
 
+/* A shard that does not wait must have had something to do. */
+static void ring_check_idle(struct ring *ring, uint32_t wait_count)
+{
+	const struct shard *shard = shard_self();
+
+	if (wait_count > 0 || ring->queue_count + ring->pending_count + ring->taken_count > 0 ||
+		shard == NULL || mailbox_has_mail(&shard->home->mailbox)) {
+		ring->idle_turns = 0;
+		return;
+	}
+	if (++ring->idle_turns == IDLE_TURNS_MAX)
+		breach("a shard turns %u times and has nothing to do", IDLE_TURNS_MAX);
+}
+
 int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 {
 	check_turn(shard_self());
+	ring_check_idle(ring, wait_count);
 	if (fault(sim_rates.enter, SIM_enter_error))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < ring->options.buffer_count; i++)
