@@ -13,10 +13,28 @@ endfunction()
 # The engine on the scripted ring.
 nth_program(nth nth/nth.c nth/world.c nth/errnos.c)
 peerhub_link(nth peerhub_engine peerhub_fake)
-# One thread: the thread sanitizer has nothing to see in it.
+# p2p.h and the store on the kernel.
+nth_program(nth-api nth/nth_api.c)
+peerhub_link(nth-api peerhub_api peerhub_engine peerhub_seam)
+target_link_options(nth-api PRIVATE
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=memory_map
+	-Wl,--wrap=pthread_create,--wrap=XML_ParserCreate)
+# One thread on the script: the thread sanitizer has nothing to see there. OpenSSL's own allocations are ten
+# thousands, and dear with the address sanitizer: fewer of them there.
+set(NTH_EVERY 16)
+set(NTH_EVERY_OPENSSL 16)
+if(PEERHUB_SANITIZE)
+	set(NTH_EVERY_OPENSSL 128)
+endif()
 if(NOT PEERHUB_SANITIZE MATCHES "thread")
 	nth_test(self_test nth --self-test)
 	nth_test(points nth --points ${CMAKE_CURRENT_SOURCE_DIR}/nth/points.txt)
-	nth_test(alloc nth --kind alloc --every 16)
-	nth_test(errno nth --kind errno --every 16)
+	nth_test(alloc nth --kind alloc --every ${NTH_EVERY})
+	nth_test(openssl nth --kind openssl --every ${NTH_EVERY_OPENSSL})
+	nth_test(any nth --kind any --every 128)
+	nth_test(errno nth --kind errno --every ${NTH_EVERY})
+	foreach(kind ours sqlite expat)
+		nth_test(api_${kind} nth-api --kind ${kind} --every ${NTH_EVERY})
+	endforeach()
+	nth_test(api_threads nth-api --kind ours-all --every ${NTH_EVERY})
 endif()

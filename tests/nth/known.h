@@ -6,7 +6,8 @@
  *   leaked  name < name < name      where the lost block was made
  *
  * Both stacks are cut at the first function of ours, which must be named last; the names must occur in
- * the stack in this order, others may stand between them. "*" is any stack. Before a pair stands a
+ * the stack in this order, others may stand between them. "*" in the place of ours is any function of
+ * ours, and alone any stack. Before a pair stands a
  * comment (#) that says why the loss is OpenSSL's.
  */
 #ifndef PEERHUB_TESTS_NTH_KNOWN_H

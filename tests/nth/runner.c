@@ -299,7 +299,7 @@ static int child_start(const struct nth_point *points, uint32_t count, uint32_t 
 /* A leak: the same point once more, with stacks. Threads may bring another order, so more than once. */
 static int point_again(const struct nth_point *point)
 {
-	uint32_t tries = (point->scenario->flags & NTH_DRIFTS) ? DRIFT_TRIES : 1;
+	uint32_t tries = (point->scenario->flags & NTH_THREADS) ? DRIFT_TRIES : 1;
 	struct nth_point again = *point;
 
 	again.record = true;
@@ -367,6 +367,7 @@ struct point_list {
 	struct nth_point *points;
 	uint32_t count, capacity;
 	uint64_t number; /* of all, chosen or not: decides who is chosen */
+	uint64_t every;
 };
 
 static void list_add(struct point_list *list, const struct nth_point *point)
@@ -378,7 +379,7 @@ static void list_add(struct point_list *list, const struct nth_point *point)
 		return;
 	if (options.error != NULL && strcmp(options.error, point->error_name) != 0)
 		return;
-	if (list->number++ % options.every != options.seed % options.every)
+	if (list->number++ % list->every != options.seed % list->every)
 		return;
 	if (list->count == list->capacity) {
 		list->capacity = 2 * list->capacity + 256;
@@ -394,7 +395,7 @@ static void list_add(struct point_list *list, const struct nth_point *point)
 /* How often the scenario could fail when nothing does. */
 static bool points_measure(const struct nth_point *point, struct nth_result *measured)
 {
-	uint32_t tries = (point->scenario->flags & NTH_DRIFTS) ? 2 : 1;
+	uint32_t tries = (point->scenario->flags & NTH_THREADS) ? 2 : 1;
 
 	memset(measured, 0, sizeof(*measured));
 	for (uint32_t i = 0; i < tries; i++) {
@@ -456,6 +457,9 @@ static void scenario_run(const struct nth_scenario *scenario, const struct nth_k
 		return;
 	}
 	list->count = 0;
+	list->every = options.every;
+	if (list->every > 1 && scenario->thin > 1)
+		list->every *= scenario->thin;
 	points_list(list, &base, &measured);
 	points_run(list->points, list->count, total);
 	printf("%-20s %-8s %6" PRIu64 " points of %6" PRIu64 " places, %8" PRIu64
@@ -584,7 +588,8 @@ static uint32_t chosen_run(struct point_list *list, struct total *total)
 
 			if (options.kind != NULL && strcmp(options.kind, kind->name) != 0)
 				continue;
-			if (kind->pools == 0 && (scenario->flags & NTH_NO_ERRNO))
+			if ((kind->pools == 0 && (scenario->flags & NTH_NO_ERRNO)) ||
+				(kind->all_threads && !(scenario->flags & NTH_THREADS)))
 				continue;
 			scenario_run(scenario, kind, list, total);
 			run++;

@@ -21,16 +21,18 @@ struct nth_scenario {
 	const char *what; /* one line */
 	void (*run)(void *world);
 	uint32_t flags; /* NTH_* */
+	uint32_t thin; /* with --every: only every thin-th of those; 0 is 1. For what is dear */
 };
 #define NTH_ALONE 1u /* each point in a child of its own: it changes the process */
 #define NTH_SELF_TEST 2u /* breaks on purpose; only --self-test runs it, and it must be found */
-#define NTH_DRIFTS 4u /* threads: the n-th is not the same one in each run */
+#define NTH_THREADS 4u /* other threads work for it: the n-th is not the same one in each run */
 #define NTH_NO_ERRNO 8u /* no errno kind: there is no ring in it */
 
 struct nth_kind {
 	const char *name; /* "alloc", "openssl", ... */
 	uint32_t pools; /* of inject.h; 0: completions of the ring */
 	bool only_for_ever;
+	bool all_threads; /* only for scenarios with NTH_THREADS */
 };
 
 struct nth_point {

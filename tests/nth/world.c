@@ -383,8 +383,12 @@ struct ph_credentials *world_credentials(void)
 
 void world_begin(struct world *world)
 {
+	struct ph_options options;
+
 	clock_script_set_ns(1000000000u);
-	harness_begin(&world->it);
+	harness_options(&options);
+	options.flags = world->hub_flags;
+	TEST_MUST(harness_start(&world->it, &options) == 0);
 	world->it.hello = credentials;
 	world->has_begun = true;
 	random_state = 7;

@@ -45,6 +45,7 @@ struct world {
 	uint64_t seen[OPCODE_COUNT];
 	uint64_t sent_bytes; /* accepted by ph_send so far, of the one id that sends */
 	enum ph_how stop_how;
+	uint32_t hub_flags; /* of the options; before world_begin */
 	bool fails_to_the_end; /* memory does not come back for what shard_end gives back */
 	const char *label; /* of the outcome; NULL: by the first id */
 	int call_status; /* of the call under test */
