@@ -390,6 +390,9 @@ void conn_handshake(struct conn *conn)
 	if (conn->state != CONN_HANDSHAKE || !conn->secure)
 		return;
 	if (conn->tls == NULL) {
+		/* Who said hello and has gone again is owed nothing: in a storm most have, by their turn. */
+		if (conn->eof)
+			conn_input_discard(conn);
 		if (!conn_has_input(conn)) {
 			if (conn->eof)
 				conn_work_later(conn);

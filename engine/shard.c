@@ -44,13 +44,18 @@ void shard_list_add(struct shard *shard, enum conn_list kind, struct conn *conn)
 	if (conn->lists & (1u << kind))
 		return;
 	conn->lists |= (uint8_t)(1u << kind);
+	list->count++;
+	if (kind == LIST_HANDSHAKE && list->count > SHARD_HANDSHAKES_IN_ORDER) {
+		conn->next[kind] = list->head;
+		list->head = conn->slot_index;
+		return;
+	}
 	conn->next[kind] = LIST_END;
 	if (list->tail != LIST_END)
 		shard->conns[list->tail].next[kind] = conn->slot_index;
 	else
 		list->head = conn->slot_index;
 	list->tail = conn->slot_index;
-	list->count++;
 	if (kind == LIST_BLOCKED && !timer_is_armed(&shard->retry_timer))
 		timer_arm(&shard->timers, &shard->retry_timer,
 			shard->now_ns + SHARD_BLOCKED_RETRY_NS);

@@ -31,9 +31,11 @@ struct scene {
 	SSL_CTX *context;
 };
 
-static bool scene_begin(struct scene *scene, struct attack_run *run)
+/* `flags` chooses who keeps the records after the handshake: the engine or OpenSSL. */
+static bool scene_begin(struct scene *scene, struct attack_run *run, uint32_t flags)
 {
-	struct ph_options options = {.socket_send_bytes = 16384, .socket_receive_bytes = 65536};
+	struct ph_options options = {
+		.socket_send_bytes = 16384, .socket_receive_bytes = 65536, .flags = flags};
 
 	memset(scene, 0, sizeof(*scene));
 	scene->run = run;
@@ -111,21 +113,26 @@ static void key_updates_flood(struct scene *scene, int kind, bool with_data, uin
 
 void attack_key_updates(struct attack_run *run)
 {
+	static const uint32_t flags[] = {0, PH_HUB_TLS_OPENSSL};
 	static struct scene scene;
 
-	attack_tried(run, "KeyUpdates without data; with data and answers that nobody reads");
+	attack_tried(run,
+		"KeyUpdates without data; with data and answers nobody reads; both record "
+		"layers");
 	attack_expected(
 		run, "ended by a count (protocol_tls), and by what waits (limit_slow_consumer)");
-	if (scene_begin(&scene, run)) {
-		scene.victim.behaviour = VICTIM_SWALLOWS;
-		key_updates_flood(&scene, SSL_KEY_UPDATE_NOT_REQUESTED, false, scene.flood,
-			PH_REASON_PROTOCOL_TLS, "bare");
-		key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, false, scene.flood,
-			PH_REASON_PROTOCOL_TLS, "bare, asking");
-		key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, true, 200000,
-			PH_REASON_LIMIT_SLOW, "with data, unread");
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		if (scene_begin(&scene, run, flags[i])) {
+			scene.victim.behaviour = VICTIM_SWALLOWS;
+			key_updates_flood(&scene, SSL_KEY_UPDATE_NOT_REQUESTED, false, scene.flood,
+				PH_REASON_PROTOCOL_TLS, "bare");
+			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, false, scene.flood,
+				PH_REASON_PROTOCOL_TLS, "bare, asking");
+			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, true, 200000,
+				PH_REASON_LIMIT_SLOW, "with data, unread");
+		}
+		scene_end(&scene);
 	}
-	scene_end(&scene);
 }
 
 /* ---- records by hand --------------------------------------------------------------------- */
@@ -214,28 +221,34 @@ static void clear_flood(
 
 void attack_records(struct attack_run *run)
 {
+	static const uint32_t flags[] = {0, PH_HUB_TLS_OPENSSL};
 	static struct scene scene;
-	size_t shown;
 
-	attack_tried(run, "%zu kinds of sealed records and 4 of clear ones, in floods",
+	attack_tried(run,
+		"%zu kinds of sealed records and 4 of clear ones, in floods, both "
+		"record layers",
 		sizeof(records) / sizeof(records[0]));
 	attack_expected(run, "ended with protocol_tls after few of them");
-	if (scene_begin(&scene, run)) {
-		scene.victim.behaviour = VICTIM_SWALLOWS;
-		clear_flood(&scene, "clear warnings", "\x15\x03\x03\0\x02\x01\x5a", 7, scene.flood);
-		clear_flood(&scene, "clear empty records", "\x16\x03\x01\0\0", 5, scene.flood);
-		clear_flood(
-			&scene, "clear ChangeCipherSpec", "\x14\x03\x03\0\x01\x01", 6, scene.flood);
-		clear_flood(&scene, "clear data", "\x17\x03\x03\0\x01x", 6, scene.flood);
-		shown = strlen(run->seen);
-		for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
-			records_flood(&scene, &records[i], scene.flood);
-		/* A line for each would be a page: the reasons were judged. */
-		run->seen[shown] = '\0';
-		attack_seen(run, "%u connections ended with protocol_tls",
-			victim_reason_count(&scene.victim, PH_REASON_PROTOCOL_TLS));
+	for (size_t layer = 0; layer < sizeof(flags) / sizeof(flags[0]); layer++) {
+		if (scene_begin(&scene, run, flags[layer])) {
+			scene.victim.behaviour = VICTIM_SWALLOWS;
+			clear_flood(&scene, "clear warnings", "\x15\x03\x03\0\x02\x01\x5a", 7,
+				scene.flood);
+			clear_flood(
+				&scene, "clear empty records", "\x16\x03\x01\0\0", 5, scene.flood);
+			clear_flood(&scene, "clear ChangeCipherSpec", "\x14\x03\x03\0\x01\x01", 6,
+				scene.flood);
+			clear_flood(&scene, "clear data", "\x17\x03\x03\0\x01x", 6, scene.flood);
+			run->seen[0] = '\0';
+			for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+				records_flood(&scene, &records[i], scene.flood);
+			/* A line for each would be a page: the reasons were judged. */
+			run->seen[0] = '\0';
+			attack_seen(run, "%u connections ended with protocol_tls",
+				victim_reason_count(&scene.victim, PH_REASON_PROTOCOL_TLS));
+		}
+		scene_end(&scene);
 	}
-	scene_end(&scene);
 }
 
 /* ---- early data, old versions, no ClientHello --------------------------------------------- */
@@ -356,7 +369,7 @@ void attack_early(struct attack_run *run)
 		"early data on a made-up session; TLS 1.2 and 1.0; ClientHellos that are none");
 	attack_expected(
 		run, "nothing is heard before the handshake's end; the rest is protocol_tls");
-	if (scene_begin(&scene, run)) {
+	if (scene_begin(&scene, run, 0)) {
 		early_try(&scene);
 		old_try(&scene, TLS1_2_VERSION, "TLS 1.2");
 		old_try(&scene, TLS1_VERSION, "TLS 1.0");
