@@ -2,7 +2,7 @@
  * `peerhub-stress soak`: the other commands in turn, with other choices each time, for as long as
  * asked for. storm, churn and slow run in this process, so that what they leave behind adds up and
  * is seen: after every rotation descriptors and memory are compared with those after the first one.
- * spin runs in a process of its own, since only a process that ends can end it when it hangs.
+ * spin and attack run in processes of their own: one process runs one of their worlds.
  */
 #include "command.h"
 #include "figures.h"
@@ -27,14 +27,14 @@
 static const char usage_text[] =
 	"usage: peerhub-stress soak [options]\n"
 	"\n"
-	"storm, churn, slow and spin in turn, with TLS and without, with faults and without, with\n"
+	"storm, churn, slow, spin and attack in turn, with TLS and without, with faults and without, with\n"
 	"other sizes and seeds each time. After every rotation descriptors and memory must be what\n"
 	"they were after the first one. Ends at the first finding, with the command that repeats it.\n"
 	"\n"
 	"  --seconds T          how long (default 60); a rotation that has begun is cut short\n"
 	"  --minutes T          the same in minutes\n"
 	"  --connections N      most connections of a stage (default 500, at most 9000)\n"
-	"  --fault …            add this fault to every stage but spin; see storm --help\n"
+	"  --fault …            add this fault to storm, churn and slow; see storm --help\n"
 	"  --rss-percent P      growth of memory between rotations that is a finding, beside 16 MiB\n"
 	"                       (default 25; 0: do not judge)\n"
 	"  --patience S         as the stages take it (default 30)\n"
@@ -56,9 +56,10 @@ enum stage_kind {
 	STAGE_CHURN,
 	STAGE_SLOW,
 	STAGE_SPIN,
+	STAGE_ATTACK,
 	STAGE_KINDS
 };
-static const char *const kind_names[STAGE_KINDS] = {"storm", "churn", "slow", "spin"};
+static const char *const kind_names[STAGE_KINDS] = {"storm", "churn", "slow", "spin", "attack"};
 
 /* What is tried in a rotation: %u is a number of connections, chosen anew each time. */
 static const struct stage {
@@ -74,6 +75,7 @@ static const struct stage {
 		"--connections %u --cycles 2000 --tls none --fault reset:0-5000@20% "
 		"--fault delay:0-5+3@20% --fault segment:1-40@10% --fault truncate:0-3000@10%"},
 	{STAGE_SPIN, "--connections %u --threads 4 --seconds 5 --tls none"},
+	{STAGE_ATTACK, "messages resets ids"},
 	{STAGE_STORM,
 		"--connections %u --tls none --how mixed --flood --shards 2 --rounds 2 "
 		"--fault errno:ECONNRESET,recv,500 --fault errno:EPIPE,send,500 "
@@ -170,6 +172,8 @@ static void stage_arguments(struct soak *soak, const struct stage *stage)
 	for (char *word = strtok_r(text, " ", &rest); word != NULL;
 		word = strtok_r(NULL, " ", &rest))
 		argument_add(soak, strcmp(word, "%u") == 0 ? number : word);
+	if (stage->kind == STAGE_ATTACK)
+		return; /* it knows its own patience */
 	argument_add(soak, "--patience");
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)soak->patience);
 	argument_add(soak, number);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: ci/soak stress [MINUTES] [OPTIONS]  storm, churn, slow and spin in turn (default 5 minutes)
+# usage: ci/soak stress [MINUTES] [OPTIONS]  storm, churn, slow, spin, attack in turn (default 5 minutes)
 # Sourced by ci/soak. OPTIONS go to `peerhub-stress soak`: --connections N, --seed S, --fault …
 minutes=5
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then
