@@ -6,10 +6,12 @@
  *
  * What must hold: a chain that proves something was built as it should have been.
  */
+#include "api/der.h"
 #include "api/pkcs7.h"
 #include "api/properties.h"
 #include "tests/fuzz/failing.h"
 #include "tests/fuzz/group.h"
+#include "tests/fuzz/libcrypto_memory.h"
 
 #include <errno.h>
 
@@ -146,6 +148,56 @@ static void as_server_name(const uint8_t *data, size_t bytes)
 	(void)peer_name_is_valid(text);
 }
 
+/* Names put together from two halves of the bytes. */
+static void as_name(const uint8_t *data, size_t bytes)
+{
+	struct input input = {data, bytes};
+	char *authority = input_text(&input, bytes > 40 ? 40 : bytes / 2);
+	char *classifier = input_text(&input, input.left);
+	char name[PH_NAME_BYTES_MAX];
+
+	if (peer_name_make(authority, classifier, name) == 0)
+		FUZZ_MUST(peer_name_is_valid(name) &&
+			strcmp(peer_name_classifier(name), classifier) == 0);
+	else
+		FUZZ_MUST(!peer_authority_is_valid(authority) ||
+			!peer_classifier_is_valid(classifier));
+	FUZZ_MUST(peer_name_make(group.name, NULL, name) == -EINVAL); /* that is no authority */
+	FUZZ_MUST(peer_name_make("0", NULL, name) == 0);
+	FUZZ_MUST(peer_text_units(classifier) < 0 ||
+		peer_text_fits(classifier, (size_t)peer_text_units(classifier)));
+	free(authority);
+	free(classifier);
+}
+
+/* DER values one after the other, written again as they were read. */
+static void as_der(const uint8_t *data, size_t bytes)
+{
+	struct der_span span = {data, bytes}, content, again;
+	struct der_writer writer = {.bytes = 0};
+	const uint8_t *begin = span.data;
+	uint8_t tag;
+
+	while (der_take_any(&span, &tag, &content)) {
+		size_t here = (size_t)(span.data - begin), at = writer.bytes;
+
+		FUZZ_MUST(content.data + content.bytes == span.data);
+		again = (struct der_span){begin, here};
+		FUZZ_MUST(!der_take(&again, (uint8_t)(tag + 1), &content) && again.data == begin);
+		FUZZ_MUST(der_take(&again, tag, &content) && again.bytes == 0);
+		if (tag & 1) {
+			der_put_value(&writer, tag, content.data, content.bytes);
+		} else {
+			der_put(&writer, content.data, content.bytes);
+			der_wrap(&writer, at, tag);
+		}
+		if (writer.overflow)
+			break;
+		FUZZ_MUST(writer.bytes - at == here && memcmp(writer.data + at, begin, here) == 0);
+		begin = span.data;
+	}
+}
+
 static void as_key(const uint8_t *data, size_t bytes)
 {
 	EVP_PKEY *key = key_from_der(data, bytes);
@@ -168,6 +220,81 @@ static X509 *copy(X509 *x509)
 
 	FUZZ_MUST(made != NULL);
 	return made;
+}
+
+/* Written and read with memory running out, and as the engine's callback gets it. */
+static void through_der(X509 **chain, uint32_t count, struct input *input)
+{
+	struct trust_request request = {.any_time = true, .cache = cache};
+	struct trust_result result;
+	struct ph_chain given = {.count = count < PH_CHAIN_MAX ? count : PH_CHAIN_MAX};
+	X509 *read[PH_CHAIN_MAX];
+	char refusal[REFUSAL_BYTES];
+	uint8_t *der[PH_CHAIN_MAX] = {NULL}, *packed;
+	size_t bytes;
+	uint32_t got;
+
+	libcrypto_fail(input_byte(input));
+	if (pkcs7_pack(chain, count, &packed, &bytes) == 0) {
+		libcrypto_fail(input_number(input, 2) % 2000);
+		if (pkcs7_unpack(packed, bytes, read, PH_CHAIN_MAX, &got) == 0)
+			pkcs7_free(read, got);
+		OPENSSL_free(packed);
+	}
+	libcrypto_fail(input_byte(input) % 8);
+	for (uint32_t index = 0; index < given.count; index++) {
+		given.x509[index] = chain[index];
+		if (certificate_to_der(chain[index], &der[index], &bytes) < 0)
+			given.count = index;
+		else
+			given.der[index] = (struct ph_bytes){der[index], bytes};
+	}
+	libcrypto_fail(0);
+	(void)trust_verify_chain(&given, &request, &result, refusal);
+	for (uint32_t index = 0; index < given.count; index++)
+		OPENSSL_free(der[index]);
+}
+
+/* A certificate with any content that may be asked for. */
+static void issued(struct input *input)
+{
+	uint8_t what = input_byte(input);
+	char *name = what & 1 ? input_text(input, input_byte(input)) : NULL;
+	char *friendly = what & 2 ? input_text(input, input_byte(input)) : NULL;
+	struct certificate_request request = {
+		.kind = (enum certificate_kind)(1 + input_byte(input) % 4),
+		.name = name != NULL ? name : people[what >> 6].name,
+		.friendly_name = friendly,
+		.group = what & 8 ? people[1].name : group.name,
+		.issuer = what & 16 ? group.name : people[1].name,
+		.role = (enum peer_role)(input_byte(input) % 6),
+		.valid_from_s = (int64_t)input_number(input, 4) * (what & 32 ? 1000 : 1),
+		.valid_to_s = (int64_t)input_number(input, 4) * (what & 32 ? 1000 : 1),
+		.spki = people[what >> 6].spki,
+		.spki_bytes = people[what >> 6].spki_bytes,
+	};
+	const struct member *signer = request.kind == CERTIFICATE_GMC && (what & 16)
+		? &group
+		: &people[request.kind == CERTIFICATE_GMC ? 1 : what >> 6];
+	struct certificate_info info;
+	char refusal[REFUSAL_BYTES];
+	X509 *x509;
+
+	libcrypto_fail(input_number(input, 2) % 1500);
+	if (certificate_issue(&request, signer->key, &x509) == 0) {
+		if (certificate_read(x509, &info, refusal) == 0) {
+			FUZZ_MUST(
+				info.kind == request.kind && strcmp(info.name, request.name) == 0);
+			FUZZ_MUST(
+				strcmp(info.friendly_name, friendly != NULL ? friendly : "") == 0);
+		}
+		X509_free(x509);
+	}
+	libcrypto_fail(0);
+	FUZZ_MUST(role_name(request.role)[0] != '\0');
+	(void)role_may_issue(request.role, (enum peer_role)(what % 6));
+	free(name);
+	free(friendly);
 }
 
 /* Links taken in the input's order, each bent or not and signed by whom the input says. */
@@ -217,9 +344,13 @@ static void bent_chain(struct input *input)
 		(void)certificate_read(chain[index], &info, refusal);
 	}
 	failing_set(how & 64 ? input_byte(input) : 0);
+	libcrypto_fail(how & 128 ? input_number(input, 2) % 1500 : 0);
 	if (judge(chain, count, how & 31) != TRUST_OK)
-		FUZZ_MUST(is_bent || count != PEOPLE || (how & 6) || (how & 64));
+		FUZZ_MUST(is_bent || count != PEOPLE || (how & 6) || (how & 192));
 	failing_set(0);
+	if (how & 128)
+		through_der(chain, count, input);
+	libcrypto_fail(0);
 	pkcs7_free(chain, count);
 }
 
@@ -323,10 +454,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		as_chain(input.at, input.left);
 		as_server_name(input.at, input.left);
 		as_key(input.at, input.left);
+		as_name(input.at, input.left);
+		as_der(input.at, input.left);
 		failing_set(0);
 		break;
 	case 3:
 		as_properties(&input);
+		break;
+	case 2:
+		if (mode & 4) {
+			issued(&input);
+			break;
+		}
+		bent_chain(&input);
 		break;
 	default:
 		bent_chain(&input);

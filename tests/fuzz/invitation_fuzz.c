@@ -13,6 +13,7 @@
 #include "api/xml.h"
 #include "tests/fuzz/failing.h"
 #include "tests/fuzz/group.h"
+#include "tests/fuzz/libcrypto_memory.h"
 
 #include <errno.h>
 #include <openssl/pkcs12.h>
@@ -238,8 +239,10 @@ static void written_invitation(struct input *input)
 		parts.chain_count = PH_CHAIN_MAX;
 	}
 	failing_set(failing);
+	libcrypto_fail(failing > 63 ? input_byte(input) : 0);
 	result = invitation_write(&parts, &xml);
 	failing_set(0);
+	libcrypto_fail(0);
 	FUZZ_MUST(SUCCEEDED(result) == (xml != NULL));
 	FUZZ_MUST(SUCCEEDED(result) || failing != 0);
 	if (xml != NULL && parts.chain_count == 3)
@@ -364,8 +367,10 @@ static void import(const char *xml, uint8_t failing)
 	if (wide == NULL)
 		return;
 	failing_set(failing);
+	libcrypto_fail(failing > 63 ? failing * 7u : 0);
 	result = identity_draft_import(&draft, wide, PASSWORD);
 	failing_set(0);
+	libcrypto_fail(0);
 	FUZZ_MUST(result == S_OK || result == E_INVALIDARG || result == E_OUTOFMEMORY);
 	if (SUCCEEDED(result))
 		FUZZ_MUST(strcmp(draft.identity.name, guest.name) == 0 && draft.key != NULL &&

@@ -7,9 +7,11 @@
  * an issued credential): bytes of the file or of the log, the file's length, one value of a row, the
  * schema. Allocations fail too, ours and SQLite's.
  */
+#include "api/database.h"
+#include "api/identity.h"
 #include "api/store.h"
 #include "tests/fuzz/failing.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/group.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -177,14 +179,22 @@ static void name_of(EVP_PKEY *key, const char *classifier, char name[PH_NAME_BYT
 
 static void add_identity(const char *name, EVP_PKEY *key)
 {
-	static uint8_t certificate[300] = {1, 2, 3};
 	struct store_identity identity = {.friendly_name = "Somebody"};
+	struct member member = {.key = key};
 	struct store_bytes der;
+	X509 *x509;
+
+	strcpy(member.name, name);
+	FUZZ_MUST(key_spki(key, member.spki, &member.spki_bytes) == 0);
+	x509 = member_certify(&member, &member, NULL, ROLE_NONE);
+	FUZZ_MUST(certificate_to_der(
+			  x509, &identity.certificate.data, &identity.certificate.bytes) == 0);
+	X509_free(x509);
 
 	FUZZ_MUST(key_to_der(key, &der.data, &der.bytes) == 0);
 	strcpy(identity.name, name);
-	identity.certificate = (struct store_bytes){certificate, sizeof(certificate)};
 	FUZZ_MUST(SUCCEEDED(store_identity_add(&identity, der)));
+	OPENSSL_free(identity.certificate.data);
 	key_der_free(der.data, der.bytes);
 }
 
@@ -263,6 +273,8 @@ static void prepare(void)
 	FUZZ_MUST(database.bytes > 0 && wal.bytes > 0);
 	store_close();
 }
+
+static bool is_special; /* not a file at all */
 
 /* ---- bending -------------------------------------------------------------------------------- */
 
@@ -361,10 +373,48 @@ static void bend_rows(struct input *input)
 	(void)sqlite3_close(other);
 }
 
+/* Something else than a file in its place. */
+static void bend_kind(uint8_t what)
+{
+	char path[128];
+
+	path_of(&database, path);
+	switch (what >> 4 & 3) {
+	case 0:
+		FUZZ_MUST(unlink(path) == 0 && mkdir(path, 0700) == 0);
+		break;
+	case 1:
+		FUZZ_MUST(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+		break;
+	case 2:
+		FUZZ_MUST(unlink(path) == 0 && symlink("nowhere", path) == 0);
+		break;
+	default:
+		FUZZ_MUST(unlink(path) == 0 && symlink(path, path) == 0);
+		break;
+	}
+}
+
+/* The place is a file's again. */
+static void restore_kind(void)
+{
+	char path[128];
+	struct stat status;
+
+	path_of(&database, path);
+	if (lstat(path, &status) == 0 && !S_ISREG(status.st_mode))
+		FUZZ_MUST(remove(path) == 0);
+	snprintf(path, sizeof(path), "%s/nowhere", home);
+	FUZZ_MUST(unlink(path) == 0 || errno == ENOENT);
+}
+
 static void bend(struct input *input)
 {
 	bool rows = false;
+	uint8_t special = 0;
 
+	is_special = false;
+	restore_kind();
 	memcpy(database.bent, database.data, database.bytes);
 	database.bent_bytes = database.bytes;
 	memcpy(wal.bent, wal.data, wal.bytes);
@@ -387,6 +437,11 @@ static void bend(struct input *input)
 		case 4:
 			wal.bent_bytes = 0;
 			break;
+		case 6:
+			is_special = true;
+			special = what;
+			rows = true;
+			break;
 		default:
 			rows = true;
 			break;
@@ -395,7 +450,9 @@ static void bend(struct input *input)
 	file_store(&database, database.bent, database.bent_bytes);
 	file_store(&wal, wal.bent, wal.bent_bytes);
 	keys_restore();
-	if (rows)
+	if (is_special)
+		bend_kind(special);
+	else if (rows)
 		bend_rows(input);
 }
 
@@ -479,6 +536,51 @@ static void use_memberships(void)
 			issued.spki_bytes <= sizeof(issued.spki));
 }
 
+/* What goes out of it as text; dear, for it derives keys. */
+static void export_all(void)
+{
+	char *xml;
+
+	if (SUCCEEDED(identity_to_xml(first, &xml)))
+		free(xml);
+	if (SUCCEEDED(identity_export(first, "password", &xml)))
+		free(xml);
+	if (SUCCEEDED(identity_export(group, "password", &xml)))
+		free(xml);
+}
+
+/* Any code of SQLite's has an answer. */
+static void any_code(struct input *input)
+{
+	struct database closed = {.handle = NULL, .path = "nowhere"}, memory = closed;
+	int code = (int)input_number(input, 2);
+
+	errno = input_byte(input);
+	FUZZ_MUST(SUCCEEDED(database_result(&closed, code)) ==
+		((code & 0xff) == SQLITE_OK || (code & 0xff) == SQLITE_ROW ||
+			(code & 0xff) == SQLITE_DONE));
+	if (sqlite3_open(":memory:", &memory.handle) == SQLITE_OK)
+		(void)database_result(&memory, code);
+	(void)sqlite3_close(memory.handle);
+}
+
+/* The directory may be chosen while nothing is open in it, and only then. */
+static void choose_home(struct input *input)
+{
+	char *path = input_text(input, input_number(input, 2));
+	char small[4];
+
+	store_pin();
+	store_close();
+	FUZZ_MUST(store_home_set(home) == PEER_E_GROUP_IN_USE);
+	(void)store_home(small, sizeof(small));
+	store_unpin();
+	if (strchr(path, '/') == NULL || path[0] == '\0')
+		FUZZ_MUST(FAILED(store_home_set("")));
+	free(path);
+	FUZZ_MUST(SUCCEEDED(store_home_set(home)));
+}
+
 static void change(uint8_t which)
 {
 	static uint8_t filler[64] = {9};
@@ -535,7 +637,10 @@ static bool open_store(void)
 	size_t bytes;
 	uint8_t *now;
 
-	result = answered(store_home(path, sizeof(path)));
+	result = store_home(path, sizeof(path));
+	if (is_special)
+		return SUCCEEDED(result);
+	(void)answered(result);
 	if (result != PEER_E_CERT_STORE_CORRUPTED)
 		return SUCCEEDED(result);
 	failing_set(0);
@@ -559,8 +664,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	changes = input_byte(&input);
 	ours = input_byte(&input);
 	sqlite = input_byte(&input);
+	if (changes == 255 && ours == 255) {
+		any_code(&input);
+		choose_home(&input);
+	}
 	bend(&input);
-	file_load(&database, database.bent, &database.bent_bytes); /* as the rows left it */
+	if (!is_special)
+		file_load(&database, database.bent, &database.bent_bytes); /* as the rows left it */
 	if (changes & 1)
 		sqlite_failing_in = sqlite * 4u;
 	if (changes & 2)
@@ -573,6 +683,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		use_lists();
 		use_identities();
 		use_memberships();
+		if (changes == 251)
+			export_all();
 		for (int count = 0; count < changes >> 4; count++)
 			change(input_byte(&input));
 	}

@@ -11,6 +11,7 @@
 #include "tests/engine/test_certs.h"
 #include "tests/fake/memory_script.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/libcrypto_memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -309,13 +310,21 @@ static bool pair_open(struct input *input)
 	struct tls_shard *own = shards[config & IS_OPENSSL ? 1 : 0];
 	struct tls_shard *other = peer_shards[config & IS_PEER_OPENSSL ? 1 : 0];
 	bool is_client = config & IS_CLIENT;
+	uint8_t failing;
 	static const char *const names[] = {"hub", "", NULL, "another.name.p2p"};
 
 	tls_shard_rekey_after(own, config & IS_REKEYED ? 3 : 1u << 20);
-	memory_script_fail(input_byte(input) % 16, false);
+	failing = input_byte(input);
+	if (failing < 128)
+		memory_script_fail(failing % 16, false);
+	else
+		libcrypto_fail(failing - 127u);
 	if (tls_open(own, is_client ? TLS_CLIENT : TLS_SERVER, is_client ? credentials : NULL,
-		    names[input_byte(input) % 4], &tested, &tested.tls) < 0)
+		    names[input_byte(input) % 4], &tested, &tested.tls) < 0) {
+		libcrypto_fail(0);
 		return false;
+	}
+	libcrypto_fail(0);
 	memory_script_fail(0, false);
 	FUZZ_MUST(
 		tls_open(other, is_client ? TLS_SERVER : TLS_CLIENT, is_client ? NULL : credentials,
@@ -331,12 +340,20 @@ static int pair_handshake(struct input *input)
 	size_t slice_bytes = 1u + input_byte(input) * 16u;
 	struct chain to_tested = {0}, to_peer = {0};
 	int status = TLS_AGAIN, peer_status = TLS_AGAIN;
+	uint8_t failing;
+	size_t bytes;
 
 	for (int flight = 0; flight < FLIGHTS_MAX && status == TLS_AGAIN; flight++) {
 		peer_status = give(&peer, gather(&to_peer), sizeof(wire), &to_tested);
-		memory_script_fail(input_byte(input) % 32, false);
-		status = give(&tested, bend(input, gather(&to_tested)), slice_bytes, &to_peer);
+		failing = input_byte(input);
+		bytes = bend(input, gather(&to_tested));
+		if (failing < 128)
+			memory_script_fail(failing % 32, false);
+		else
+			libcrypto_fail((failing - 127u) * 16u - input_byte(input) % 16u);
+		status = give(&tested, bytes, slice_bytes, &to_peer);
 		memory_script_fail(0, false);
+		libcrypto_fail(0);
 		if (to_peer.bytes == 0 && flight > 0)
 			break;
 	}
@@ -398,8 +415,10 @@ static void pair_talk(struct input *input)
 			if (has_goodbye)
 				break;
 			memory_script_fail(what >> 5, false);
+			libcrypto_fail(what & 16 ? 1u + bytes % 8u : 0);
 			is_over = tls_write(tested.tls, got, bytes % 1000, &to_peer) < 0;
 			memory_script_fail(0, false);
+			libcrypto_fail(0);
 			break;
 		case 6:
 			if (what & 32) {

@@ -4,7 +4,9 @@
  * same from what was written.
  */
 #include "engine/wire.h"
+#include "tests/fuzz/input.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -116,8 +118,85 @@ static void try_pt2pt(const uint8_t *message, size_t bytes)
 	expect(pt2pt.data + pt2pt.bytes == message + bytes);
 }
 
+/* ---- what our own side asks to be written ----------------------------------------------------- */
+
+static char *name_or_null(struct input *input)
+{
+	uint32_t bytes = input_number(input, 2);
+
+	return bytes > 2000 ? NULL : input_text(input, bytes);
+}
+
+/* Any fields: what the writer takes fits its room, and the parser takes it too. */
+static void write_any(struct input *input)
+{
+	static uint8_t out[2 * WIRE_CONTROL_BYTES_MAX];
+	uint8_t what = input_byte(input);
+	size_t capacity = what & 128 ? input_number(input, 2) % sizeof(out) : sizeof(out);
+	char *one = name_or_null(input), *two = name_or_null(input), *three = name_or_null(input);
+	ph_address addresses[PH_ADDRESSES_MAX] = {{.sin6_family = AF_INET6}};
+	uint32_t count = input_byte(input) % (PH_ADDRESSES_MAX + 2);
+	uint8_t number = input_byte(input);
+	struct wire_auth_info auth_info = {number, one, two, three}, auth_info_again;
+	struct wire_connect connect = {.flags = number,
+				    .node_id = 7,
+				    .address_count = count,
+				    .friendly_name = one},
+			    connect_again;
+	struct wire_welcome welcome = {.node_id = 7,
+				    .address_count = count,
+				    .peer_id = one,
+				    .friendly_name = two},
+			    welcome_again;
+	struct wire_notice notice = {.code = number,
+				   .text = one != NULL ? one : "",
+				   .text_bytes = one != NULL ? (uint32_t)strlen(one) : 0},
+			   notice_again;
+	ssize_t bytes = -EINVAL;
+	int status = 0;
+
+	for (uint32_t index = 0; index < PH_ADDRESSES_MAX; index++)
+		addresses[index].sin6_family = (what & 64) && index == 1 ? AF_INET : AF_INET6;
+	memcpy(connect.addresses, addresses, sizeof(addresses));
+	memcpy(welcome.addresses, addresses, sizeof(addresses));
+	switch (what % 6) {
+	case 0:
+		bytes = wire_auth_info_write(out, capacity, &auth_info);
+		if (bytes > 0)
+			status = wire_auth_info_parse(out, (size_t)bytes, &auth_info_again);
+		break;
+	case 1:
+		bytes = wire_connect_write(out, capacity, &connect);
+		if (bytes > 0)
+			status = wire_connect_parse(out, (size_t)bytes, &connect_again);
+		break;
+	case 2:
+		bytes = wire_welcome_write(out, capacity, &welcome);
+		if (bytes > 0)
+			status = wire_welcome_parse(out, (size_t)bytes, &welcome_again);
+		break;
+	case 3:
+		bytes = wire_notice_write(out, capacity, &notice);
+		if (bytes > 0)
+			status = wire_notice_parse(out, (size_t)bytes, &notice_again);
+		break;
+	case 4:
+		bytes = wire_refuse_write(out, capacity, number);
+		break;
+	default:
+		bytes = wire_disconnect_write(out, capacity, number);
+		break;
+	}
+	expect(bytes > 0 ? (size_t)bytes <= capacity : bytes == -EINVAL || bytes == -ENOSPC);
+	expect(status == 0);
+	free(one);
+	free(two);
+	free(three);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
+	struct input input = {data, bytes};
 	struct wire_header header;
 	uint8_t *message;
 
@@ -140,5 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	try_notice(message, bytes);
 	try_pt2pt(message, bytes);
 	free(message);
+	(void)input_number(&input, WIRE_HEADER_BYTES);
+	write_any(&input);
 	return 0;
 }
