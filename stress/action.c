@@ -7,6 +7,7 @@
 
 #define FLOOD_MESSAGES 8u /* of 128 KiB on average: more than any queue of ours takes */
 #define LOOK_IDS 16u
+#define LISTEN_DIALS 3u
 #define LOOK_RECEIPTS 4u
 #define LOOK_VISITS_MAX 64u
 
@@ -49,19 +50,20 @@ static bool tag_has_ended(struct world *world, uint32_t group, uint64_t tag)
 }
 
 /* Returns the serial, or 0 when there is no connection. */
-static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uint64_t tag)
+static uint64_t dial(
+	struct world *world, struct hand *hand, uint32_t group, uint64_t tag, const ph_address *at)
 {
 	uint32_t from = random_below(&hand->random, world->options.hub_count);
 	uint32_t to = random_below(&hand->random, world->options.hub_count);
 	struct dial_names names;
 	struct ph_open_options options = {
-		.address = world->options.is_remote
+		.address = at != NULL ? *at
+			: world->options.is_remote
 			? world->options.remote
-			: world->addresses[to][random_below(&hand->random, WORLD_LISTENERS)],
+			: world_address(world, to, random_below(&hand->random, WORLD_LISTENERS)),
 		.kind = random_permille(&hand->random, 200) ? PH_KIND_NEIGHBOR : PH_KIND_DIRECT,
 		.framing = PH_FRAMING_MESSAGE,
 		.tls = world->options.tls,
-		.credentials = world_credentials(world),
 		.tag = tag,
 	};
 	uint64_t serial, *id;
@@ -82,14 +84,18 @@ static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uin
 		audit_dial_failed(world->audit, serial);
 		return 0;
 	}
+	options.credentials = world_credentials_get(world);
 	status = ph_open(hub, &options, id);
+	ph_credentials_put(options.credentials);
 	world_hub_leave(world, hand, from);
 	if (status == 0) {
 		audit_dial_done(world->audit, serial);
 		return serial;
 	}
 	audit_dial_failed(world->audit, serial);
-	if (status == -ESHUTDOWN && !tag_has_ended(world, group, tag))
+	/* Inside a callback of a hub that is stopping for a restart there is no tag that has not. */
+	if (status == -ESHUTDOWN && !tag_has_ended(world, group, tag) &&
+		!atomic_load(&world->hubs[from].is_closed))
 		audit_violation(world->audit, 0, "ph_open: -ESHUTDOWN, but its tag has not ended");
 	else if (status != -ESHUTDOWN && status != -EMFILE && status != -ENOMEM)
 		audit_violation(world->audit, 0, "ph_open answered %d", status);
@@ -112,7 +118,7 @@ static bool seat_reserve(struct world *world, uint32_t seat)
 	return atomic_compare_exchange_strong(&world->dialled[seat], &serial, SEAT_RESERVED);
 }
 
-void action_open(struct world *world, struct hand *hand)
+static void open_at(struct world *world, struct hand *hand, const ph_address *at)
 {
 	uint32_t seat = random_below(&hand->random, world->options.connections);
 	uint32_t group = random_below(&hand->random, WORLD_GROUPS);
@@ -120,10 +126,20 @@ void action_open(struct world *world, struct hand *hand)
 
 	if (atomic_load(&world->is_ending) || !seat_reserve(world, seat))
 		return;
-	serial = dial(world, hand, group, atomic_load(&world->tags[group]));
+	serial = dial(world, hand, group, atomic_load(&world->tags[group]), at);
 	atomic_store(&world->dialled[seat], serial);
 	if (serial != 0 && random_permille(&hand->random, 60))
 		action_close(world, hand, serial, action_how(hand));
+}
+
+void action_open(struct world *world, struct hand *hand)
+{
+	open_at(world, hand, NULL);
+}
+
+void action_open_at(struct world *world, struct hand *hand, const ph_address *at)
+{
+	open_at(world, hand, at);
 }
 
 void action_ended_group(struct world *world, struct hand *hand)
@@ -134,7 +150,7 @@ void action_ended_group(struct world *world, struct hand *hand)
 	if (tag == 0 || atomic_load(&world->is_ending))
 		return;
 	/* Tags only count up, so no group has this one now and -ESHUTDOWN is the right answer. */
-	if (dial(world, hand, 0, tag) != 0)
+	if (dial(world, hand, 0, tag, NULL) != 0)
 		audit_violation(world->audit, 0, "ph_open for the ended tag %llu was accepted",
 			(unsigned long long)tag);
 }
@@ -345,20 +361,75 @@ void action_look(struct world *world, struct hand *hand)
 	world_hub_leave(world, hand, which);
 }
 
+/* One or more conditions of every kind; the whole hub now and then, but only a dry run then. */
+static void filter_choose(
+	struct world *world, struct hand *hand, struct ph_filter *filter, char group[32])
+{
+	uint32_t chosen = random_below(&hand->random, WORLD_GROUPS);
+
+	memset(filter, 0, sizeof(*filter));
+	filter->age_ms_min = random_below(&hand->random, 3) * 20;
+	filter->idle_ms_min = random_below(&hand->random, 3) * 10;
+	snprintf(group, 32, "g%u", chosen);
+	if (random_permille(&hand->random, 400)) {
+		filter->has_tag = 1;
+		filter->tag = atomic_load(&world->tags[chosen]);
+	}
+	if (random_permille(&hand->random, 400))
+		filter->group = group;
+	if (random_permille(&hand->random, 200))
+		filter->identity = random_permille(&hand->random, 900) ? "spinner" : "nobody";
+	if (random_permille(&hand->random, 300)) {
+		filter->has_subnet = 1;
+		filter->subnet = world_address(world, 0, chosen % WORLD_LISTENERS);
+		filter->subnet_bits = 96 + random_below(&hand->random, 33);
+	}
+	if (!filter->has_tag && filter->group == NULL && !filter->has_subnet) {
+		filter->has_tag = 1;
+		filter->tag = atomic_load(&world->tags[chosen]);
+	}
+}
+
+/* A listener that comes, is dialled and goes again, with what it accepts under way. */
+void action_listen(struct world *world, struct hand *hand)
+{
+	uint32_t which = random_below(&hand->random, world->options.hub_count);
+	struct ph_hub *hub = world_hub_enter(world, hand, which);
+	struct ph_listen_options options = {
+		.framing = PH_FRAMING_MESSAGE, .tls = world->options.tls};
+	ph_address bound;
+	int listener, status;
+
+	if (hub == NULL)
+		return;
+	/* An address beside those of the hub's own listeners, any port. */
+	options.address = world_address(world, which, 0);
+	options.address.sin6_addr.s6_addr[15] = (uint8_t)(200 + random_below(&hand->random, 8));
+	options.address.sin6_port = 0;
+	listener = ph_listen(hub, &options, &bound);
+	if (listener >= 0) {
+		for (uint32_t i = 0; i < LISTEN_DIALS; i++)
+			action_open_at(world, hand, &bound);
+		status = ph_listen_end(hub, listener);
+		if (status != 0)
+			audit_violation(world->audit, 0, "ph_listen_end answered %d", status);
+	} else if (listener != -ENOMEM && listener != -EMFILE && listener != -EADDRINUSE) {
+		audit_violation(world->audit, 0, "ph_listen answered %d", listener);
+	}
+	world_hub_leave(world, hand, which);
+}
+
 void action_close_where(struct world *world, struct hand *hand)
 {
 	uint32_t which = random_below(&hand->random, world->options.hub_count);
 	struct ph_hub *hub = world_hub_enter(world, hand, which);
-	struct ph_filter filter = {
-		.has_tag = 1,
-		.tag = atomic_load(&world->tags[random_below(&hand->random, WORLD_GROUPS)]),
-		.age_ms_min = random_below(&hand->random, 3) * 20,
-		.idle_ms_min = random_below(&hand->random, 3) * 10,
-	};
+	struct ph_filter filter;
+	char group[32];
 	int64_t count;
 
 	if (hub == NULL)
 		return;
+	filter_choose(world, hand, &filter, group);
 	count = ph_close_where(hub, &filter, action_how(hand), REASON_WHERE,
 		random_permille(&hand->random, 300),
 		random_permille(&hand->random, 300) ? 1 + random_below(&hand->random, 50) : 0);

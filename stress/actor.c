@@ -100,8 +100,12 @@ static void step(struct world *world, struct hand *hand)
 		pause_a_while(world, hand);
 	else if (dice < 985)
 		action_look(world, hand);
-	else if (dice < 997)
+	else if (dice < 994)
 		action_ended_group(world, hand);
+	else if (dice < 996)
+		world_credentials_exchange(world);
+	else if (dice < 998 && !world->options.is_remote)
+		action_listen(world, hand);
 	else
 		action_close_where(world, hand);
 }

@@ -19,6 +19,8 @@ struct certs {
 	size_t leaf_bytes;
 	uint8_t *root_der;
 	size_t root_bytes;
+	uint8_t *key_der; /* PKCS #8 */
+	size_t key_bytes;
 	struct ph_credentials *credentials;
 };
 
@@ -90,26 +92,30 @@ static int der_of(const X509 *cert, uint8_t **der, size_t *bytes)
 	return 0;
 }
 
-static int credentials_make(struct certs *certs, EVP_PKEY *key)
+int certs_credentials_create(const struct certs *certs, struct ph_credentials **credentials)
 {
 	const struct ph_bytes chain[2] = {
 		{.data = certs->leaf_der, .bytes = certs->leaf_bytes},
 		{.data = certs->root_der, .bytes = certs->root_bytes},
 	};
+
+	return ph_credentials_create(chain, 2,
+		(struct ph_bytes){.data = certs->key_der, .bytes = certs->key_bytes}, credentials);
+}
+
+static int key_keep(struct certs *certs, EVP_PKEY *key)
+{
 	PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
-	uint8_t *der = NULL;
-	int bytes, status;
+	int bytes;
 
 	if (info == NULL)
 		return -EIO;
-	bytes = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
+	bytes = i2d_PKCS8_PRIV_KEY_INFO(info, &certs->key_der);
 	PKCS8_PRIV_KEY_INFO_free(info);
 	if (bytes <= 0)
 		return -EIO;
-	status = ph_credentials_create(chain, 2,
-		(struct ph_bytes){.data = der, .bytes = (size_t)bytes}, &certs->credentials);
-	OPENSSL_clear_free(der, (size_t)bytes);
-	return status;
+	certs->key_bytes = (size_t)bytes;
+	return 0;
 }
 
 static int certs_make(struct certs *certs)
@@ -128,7 +134,9 @@ static int certs_make(struct certs *certs)
 	if (status == 0)
 		status = der_of(root, &certs->root_der, &certs->root_bytes);
 	if (status == 0)
-		status = credentials_make(certs, leaf_key);
+		status = key_keep(certs, leaf_key);
+	if (status == 0)
+		status = certs_credentials_create(certs, &certs->credentials);
 	X509_free(leaf);
 	X509_free(root);
 	EVP_PKEY_free(leaf_key);
@@ -158,6 +166,7 @@ void certs_destroy(struct certs *certs)
 	if (certs == NULL)
 		return;
 	ph_credentials_put(certs->credentials);
+	OPENSSL_clear_free(certs->key_der, certs->key_bytes);
 	OPENSSL_free(certs->leaf_der);
 	OPENSSL_free(certs->root_der);
 	free(certs);

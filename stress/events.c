@@ -16,15 +16,32 @@
 #define PERMILLE_AGAIN 5u
 #define ANSWER_BYTES_MAX 2048u
 
-/* A shard's hand, claimed at its first callback. A process runs one world, so the thread-local
- * pointer never outlives it. */
+static pthread_once_t hand_once = PTHREAD_ONCE_INIT;
+static pthread_key_t hand_key; /* its end is the end of a shard's thread */
+
+static void hand_end(void *hand)
+{
+	world_hand_give(hand);
+}
+
+static void hand_key_create(void)
+{
+	if (pthread_key_create(&hand_key, hand_end) != 0)
+		abort();
+}
+
+/* A shard's hand, claimed at its first callback and given back when the hub stops. */
 static struct hand *hand_of(struct world_hub *hub)
 {
-	static _Thread_local struct hand *hand;
+	struct hand *hand;
 
+	pthread_once(&hand_once, hand_key_create);
+	hand = pthread_getspecific(hand_key);
 	if (hand == NULL) {
 		hand = world_hand_claim(hub->world);
 		hand->hub = (uint32_t)(hub - hub->world->hubs);
+		if (pthread_setspecific(hand_key, hand) != 0)
+			abort();
 	}
 	return hand;
 }
@@ -100,7 +117,7 @@ static int spin_on_hello(void *hub_user, const char *sni, struct ph_hello_answer
 	}
 	if (happens(world, hand_of(hub), PERMILLE_REFUSE))
 		return -EACCES;
-	answer->credentials = ph_credentials_get(certs_credentials(world->certs));
+	answer->credentials = world_credentials_get(world);
 	snprintf(answer->group, sizeof(answer->group), "g%u", group);
 	snprintf(answer->identity, sizeof(answer->identity), "spinner");
 	/* Who refuses after all: what the answer holds is given back by the hub. */

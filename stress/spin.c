@@ -27,6 +27,7 @@
 #define SPIN_TICK_MS 50u
 #define SPIN_GROUP_END_ONE_OF 16u /* ticks between two ends of groups, on average */
 #define SPIN_FILL_STEP 64u /* seats tried in a millisecond while filling */
+#define SPIN_RESTART_ONE_OF 40u /* ticks between two restarts of the second hub */
 #define SPIN_DRAIN_MS 30000u
 #define SPIN_RESUBMITS_MAX 64u /* about as many as are closing at once */
 #define SPIN_THREADS_MAX 64u
@@ -346,6 +347,20 @@ static void spin_fill(struct spin *spin)
 	atomic_store(&world->is_calm, false);
 }
 
+/* The second hub goes and comes back while the first goes on. */
+static void hub_restart(struct spin *spin)
+{
+	char why[PH_WHY_BYTES] = "";
+	int status;
+
+	world_stats(spin->world, &spin->report.stats);
+	status = world_hub_restart(spin->world, 1, random_how(spin), why);
+	/* OpenSSL does not always say that memory was what it lacked: -EIO. */
+	if (status < 0 && !(spin->fail_one_of != 0 && (status == -ENOMEM || status == -EIO)))
+		audit_violation(spin->world->audit, 0, "a hub could not be started again: %d, %s",
+			status, why);
+}
+
 static void spin_tick(struct spin *spin, uint64_t elapsed_ns)
 {
 	audit_tick(spin->world->audit);
@@ -353,6 +368,9 @@ static void spin_tick(struct spin *spin, uint64_t elapsed_ns)
 	if (random_below(&spin->random, SPIN_GROUP_END_ONE_OF) == 0)
 		world_group_end(
 			spin->world, random_below(&spin->random, WORLD_GROUPS), random_how(spin));
+	if (spin->world_options.hub_count > 1 &&
+		random_below(&spin->random, SPIN_RESTART_ONE_OF) == 0)
+		hub_restart(spin);
 	report_progress(&spin->report, elapsed_ns);
 }
 
@@ -404,6 +422,9 @@ static void stats_judge(struct spin *spin)
 	if (stats->open != 0 || stats->handshakes != 0)
 		audit_violation(audit, 0, "no slot is in use, but %llu are open, %llu in handshake",
 			(unsigned long long)stats->open, (unsigned long long)stats->handshakes);
+	/* A hub that was stopped took its counters along. */
+	if (atomic_load(&spin->world->restarts) > 0)
+		return;
 	if (stats->opened != counts.opened || stats->closed != counts.opened)
 		audit_violation(audit, 0,
 			"on_open came %llu times, the hubs opened %llu, closed %llu",

@@ -1,6 +1,8 @@
 /* Hubs, listeners, groups and seats of a spin; see world.h. */
 #include "world.h"
 
+#include "fault_memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -67,13 +69,15 @@ static int hub_listen(struct world *world, uint32_t hub, char *why)
 			.tls = world->options.tls,
 		};
 		char text[PH_ADDRESS_TEXT_BYTES];
+		ph_address bound;
 		int status;
 
 		snprintf(text, sizeof(text), "127.0.%u.%u:0", hub, i + 1);
 		status = ph_address_parse(text, &options.address);
 		if (status == 0)
-			status = ph_listen(
-				world->hubs[hub].hub, &options, &world->addresses[hub][i]);
+			status = ph_listen(world->hubs[hub].hub, &options, &bound);
+		if (status >= 0)
+			atomic_store(&world->ports[hub][i], ntohs(bound.sin6_port));
 		if (status < 0) {
 			snprintf(why, PH_WHY_BYTES, "cannot listen on %s: %s", text,
 				strerror(-status));
@@ -112,8 +116,11 @@ static int trust_start(struct world *world, char *why)
 	char text[TRUST_WHY_BYTES] = "";
 	int status;
 
-	if (!options->is_remote)
-		return certs_create(&world->certs);
+	if (!options->is_remote) {
+		status = certs_create(&world->certs);
+		return status < 0 ? status
+				  : certs_credentials_create(world->certs, &world->credentials);
+	}
 	status = trust_create(
 		options->cert_path, options->key_path, options->ca_path, &world->trust, text);
 	if (status < 0)
@@ -161,6 +168,8 @@ int world_create(const struct world_options *options, struct world **world, char
 		return -ENOMEM;
 	}
 	made->options = *options;
+	pthread_mutex_init(&made->hands_lock, NULL);
+	pthread_mutex_init(&made->credentials_lock, NULL);
 	status = world_init(made, why);
 	if (status < 0) {
 		if (why[0] == '\0')
@@ -173,22 +182,71 @@ int world_create(const struct world_options *options, struct world **world, char
 	return 0;
 }
 
+/* Nobody else calls it any more, and all its ids get their last event. */
+static int hub_stop(struct world_hub *hub, enum ph_how how)
+{
+	const struct timespec pause = {.tv_nsec = 100000};
+	int status = 0;
+
+	atomic_store(&hub->is_closed, true);
+	while (atomic_load(&hub->callers) > 0)
+		nanosleep(&pause, NULL);
+	if (hub->hub != NULL)
+		status = ph_hub_stop(hub->hub, how);
+	if (status == 0)
+		hub->hub = NULL;
+	return status;
+}
+
 int world_stop(struct world *world, enum ph_how how)
 {
 	for (uint32_t i = 0; i < WORLD_HUBS_MAX; i++) {
-		const struct timespec pause = {.tv_nsec = 100000};
-		struct world_hub *hub = &world->hubs[i];
-		int status = 0;
+		int status = hub_stop(&world->hubs[i], how);
 
-		atomic_store(&hub->is_closed, true);
-		while (atomic_load(&hub->callers) > 0)
-			nanosleep(&pause, NULL);
-		if (hub->hub != NULL)
-			status = ph_hub_stop(hub->hub, how);
 		if (status < 0)
 			return status;
-		hub->hub = NULL;
 	}
+	return 0;
+}
+
+/* A new hub has not heard of the groups that ended before it. */
+static int hub_tags_end(struct world *world, uint32_t hub)
+{
+	int status = 0;
+
+	fault_memory_spare();
+	for (uint32_t i = 0; i < WORLD_ENDED_TAGS && status == 0; i++) {
+		uint64_t tag = atomic_load(&world->ended_tags[i]);
+
+		if (tag != 0)
+			status = ph_tag_end(world->hubs[hub].hub, tag, PH_ABORT, REASON_GROUP);
+	}
+	fault_memory_spare_end();
+	return status;
+}
+
+int world_hub_restart(struct world *world, uint32_t hub, enum ph_how how, char *why)
+{
+	int status = hub_stop(&world->hubs[hub], how);
+
+	if (status < 0) {
+		snprintf(why, PH_WHY_BYTES, "ph_hub_stop: %s", strerror(-status));
+		return status;
+	}
+	atomic_fetch_add(&world->restarts, 1);
+	status = hub_start(world, hub, why);
+	if (status < 0) {
+		world->hubs[hub].hub = NULL;
+		return status;
+	}
+	status = hub_tags_end(world, hub);
+	if (status == 0)
+		status = hub_listen(world, hub, why);
+	if (status < 0) {
+		(void)hub_stop(&world->hubs[hub], PH_ABORT);
+		return status;
+	}
+	atomic_store(&world->hubs[hub].is_closed, false);
 	return 0;
 }
 
@@ -196,6 +254,9 @@ void world_destroy(struct world *world)
 {
 	if (world == NULL)
 		return;
+	ph_credentials_put(world->credentials);
+	pthread_mutex_destroy(&world->credentials_lock);
+	pthread_mutex_destroy(&world->hands_lock);
 	certs_destroy(world->certs);
 	trust_destroy(world->trust);
 	audit_destroy(world->audit);
@@ -207,14 +268,32 @@ void world_destroy(struct world *world)
 
 struct hand *world_hand_claim(struct world *world)
 {
-	uint32_t lane = atomic_fetch_add(&world->hands_claimed, 1);
-	struct hand *hand = &world->hands[lane];
+	struct hand *hand;
 
-	assert(lane < world->options.lanes);
-	random_init(&hand->random, world->options.seed, lane);
-	hand->lane = lane;
+	pthread_mutex_lock(&world->hands_lock);
+	hand = world->hands_idle;
+	if (hand != NULL) {
+		world->hands_idle = hand->next;
+	} else {
+		assert(world->hands_claimed < world->options.lanes);
+		hand = &world->hands[world->hands_claimed];
+		hand->lane = world->hands_claimed++;
+		hand->world = world;
+		random_init(&hand->random, world->options.seed, hand->lane);
+	}
+	pthread_mutex_unlock(&world->hands_lock);
 	hand->hub = WORLD_HUBS_MAX;
 	return hand;
+}
+
+void world_hand_give(struct hand *hand)
+{
+	struct world *world = hand->world;
+
+	pthread_mutex_lock(&world->hands_lock);
+	hand->next = world->hands_idle;
+	world->hands_idle = hand;
+	pthread_mutex_unlock(&world->hands_lock);
 }
 
 struct ph_hub *world_hub_enter(struct world *world, const struct hand *hand, uint32_t hub)
@@ -236,11 +315,45 @@ void world_hub_leave(struct world *world, const struct hand *hand, uint32_t hub)
 		atomic_fetch_sub(&world->hubs[hub].callers, 1);
 }
 
-struct ph_credentials *world_credentials(const struct world *world)
+struct ph_credentials *world_credentials_get(struct world *world)
 {
+	struct ph_credentials *credentials = NULL;
+
 	if (world->trust != NULL)
-		return trust_credentials(world->trust);
-	return world->certs != NULL ? certs_credentials(world->certs) : NULL;
+		return ph_credentials_get(trust_credentials(world->trust));
+	if (world->certs == NULL)
+		return NULL;
+	pthread_mutex_lock(&world->credentials_lock);
+	credentials = ph_credentials_get(world->credentials);
+	pthread_mutex_unlock(&world->credentials_lock);
+	return credentials;
+}
+
+void world_credentials_exchange(struct world *world)
+{
+	struct ph_credentials *fresh = NULL, *old;
+
+	if (world->certs == NULL || certs_credentials_create(world->certs, &fresh) < 0)
+		return;
+	pthread_mutex_lock(&world->credentials_lock);
+	old = world->credentials;
+	world->credentials = fresh;
+	pthread_mutex_unlock(&world->credentials_lock);
+	ph_credentials_put(old);
+}
+
+ph_address world_address(struct world *world, uint32_t hub, uint32_t listener)
+{
+	ph_address address = {.sin6_family = AF_INET6,
+		.sin6_port = htons((uint16_t)atomic_load(&world->ports[hub][listener]))};
+	const uint8_t bytes[16] = {[10] = 0xff,
+		[11] = 0xff,
+		[12] = 127,
+		[14] = (uint8_t)hub,
+		[15] = (uint8_t)(listener + 1)};
+
+	memcpy(&address.sin6_addr, bytes, sizeof(bytes));
+	return address;
 }
 
 void world_group_end(struct world *world, uint32_t group, enum ph_how how)
@@ -249,7 +362,10 @@ void world_group_end(struct world *world, uint32_t group, enum ph_how how)
 	uint64_t ended = atomic_exchange(&world->tags[group], tag);
 
 	for (uint32_t hub = 0; hub < world->options.hub_count; hub++) {
-		int status = ph_tag_end(world->hubs[hub].hub, ended, how, REASON_GROUP);
+		int status = 0;
+
+		if (world->hubs[hub].hub != NULL)
+			status = ph_tag_end(world->hubs[hub].hub, ended, how, REASON_GROUP);
 
 		/* Without memory to remember the tag, the hub has not ended it. */
 		if (status == -ENOMEM)

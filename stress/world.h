@@ -13,6 +13,8 @@
 #include "certs.h"
 #include "peerhub.h"
 
+#include <pthread.h>
+
 #include "../bench/echo/trust.h"
 
 #define WORLD_HUBS_MAX 2u
@@ -29,6 +31,8 @@
 
 /* What belongs to one thread that acts, actor or shard: its choices, its lane, its buffer. */
 struct hand {
+	struct world *world;
+	struct hand *next; /* of the idle ones; the world's hands_lock */
 	struct random random;
 	uint32_t lane;
 	uint32_t hub; /* whose shard this is; WORLD_HUBS_MAX: of none */
@@ -71,7 +75,7 @@ struct world {
 	struct certs *certs; /* NULL without TLS, and when the far end is another's */
 	struct trust *trust; /* of the files, when the far end is another's */
 	struct world_hub hubs[WORLD_HUBS_MAX];
-	ph_address addresses[WORLD_HUBS_MAX][WORLD_LISTENERS];
+	_Atomic uint32_t ports[WORLD_HUBS_MAX][WORLD_LISTENERS]; /* of 127.0.hub.listener+1 */
 	_Atomic uint64_t *dialled; /* [connections] serials; 0 = empty */
 	_Atomic uint64_t *accepted; /* [connections] */
 	_Atomic uint64_t tags[WORLD_GROUPS]; /* the group's tag now */
@@ -80,7 +84,12 @@ struct world {
 	_Atomic uint64_t volley; /* a serial that everybody shall close now */
 	_Atomic uint64_t beats; /* operations done: the watchdog looks at it */
 	struct hand *hands; /* [lanes]; each belongs to the thread that claimed it */
-	_Atomic uint32_t hands_claimed;
+	pthread_mutex_t hands_lock; /* the next two */
+	struct hand *hands_idle; /* of shards that have ended */
+	uint32_t hands_claimed;
+	pthread_mutex_t credentials_lock;
+	struct ph_credentials *credentials; /* counted; exchanged now and then; NULL: no TLS */
+	_Atomic uint64_t restarts; /* of hubs */
 	_Atomic bool is_calm; /* callbacks refuse and close nothing: the world is being filled */
 	_Atomic bool is_ending; /* no new connections */
 };
@@ -91,12 +100,20 @@ int world_create(const struct world_options *options, struct world **world, char
 int world_stop(struct world *world, enum ph_how how);
 void world_destroy(struct world *world); /* after world_stop, or of one that never started */
 
-/* The calling thread's own, for as long as the world lives; at most `lanes` threads ask. */
+/* The calling thread's own, until the world ends or it gives it back; at most `lanes` at once. */
 struct hand *world_hand_claim(struct world *world);
+void world_hand_give(struct hand *hand);
 /* The hub to call, until world_hub_leave; NULL when it is about to stop. */
 struct ph_hub *world_hub_enter(struct world *world, const struct hand *hand, uint32_t hub);
 void world_hub_leave(struct world *world, const struct hand *hand, uint32_t hub);
-struct ph_credentials *world_credentials(const struct world *world); /* borrowed; NULL: no TLS */
+struct ph_credentials *world_credentials_get(struct world *world); /* counted; NULL: no TLS */
+/* From now on others of the same chain and key; the old ones live as long as somebody has them. */
+void world_credentials_exchange(struct world *world);
+/* Stop one hub and start it again while the others go on. The main thread. 0 or a negative errno: it
+ * could not be started again, and stays away until the next try. */
+int world_hub_restart(struct world *world, uint32_t hub, enum ph_how how, char *why);
+/* Where a hub's listener is or, after a restart, was a moment ago. */
+ph_address world_address(struct world *world, uint32_t hub, uint32_t listener);
 /* End a group on all hubs and give it a new tag. */
 void world_group_end(struct world *world, uint32_t group, enum ph_how how);
 /* What the hubs counted, added up. */
