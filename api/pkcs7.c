@@ -40,12 +40,16 @@ void pkcs7_free(X509 **chain, uint32_t count)
 		X509_free(chain[index]);
 }
 
+/* Any error of the queue may be the cause: the last one only names the layer that gave up. */
 static int unpack_status(void)
 {
-	bool no_memory = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
+	unsigned long error;
+	int status = -EINVAL;
 
-	ERR_clear_error();
-	return no_memory ? -ENOMEM : -EINVAL;
+	while ((error = ERR_get_error()) != 0)
+		if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
+			status = -ENOMEM;
+	return status;
 }
 
 int pkcs7_unpack(const uint8_t *der, size_t der_bytes, X509 **leaf_first, uint32_t count_max,

@@ -349,16 +349,17 @@ static void need(HRESULT result, const char *what)
 		nth_fault("%s: %s (%s)", what, PeerhubResultName(result), PeerhubLastErrorText());
 }
 
-/* An answer that want of memory may have. Other libraries do not always say why they could not. */
+/* An answer that want of memory may have. OpenSSL does not always say why it could not: what it was given is
+ * then taken for damaged. */
 static void judge(struct world *world, HRESULT result)
 {
-	bool of_others = (world->point->kind->pools & ~(1u << POOL_OURS)) != 0;
+	bool of_openssl = (world->point->kind->pools & (1u << POOL_OPENSSL)) != 0;
 
 	world->got = result;
 	if (result == S_OK || result == E_OUTOFMEMORY)
 		return;
-	if (of_others && (result == E_FAIL || result == E_UNEXPECTED))
-		return;
+	if (of_openssl && FAILED(result))
+		return; /* the histogram shows which */
 	nth_fault("answers %s (%s)", PeerhubResultName(result), PeerhubLastErrorText());
 }
 
