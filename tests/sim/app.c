@@ -154,8 +154,8 @@ static void close_won(struct record *record, enum ph_how how, uint32_t reason, c
 static void user_close(struct record *record)
 {
 	static const char *const texts[] = {"", "enough", "moved away",
-		"a long text, as long as it may be: 0123456789 0123456789 0123456789 0123456789 "
-		"0123456789 0123456789 0123456789 01234567"};
+		("a long text, as long as it may be: 0123456789 0123456789 0123456789 0123456789 "
+		 "0123456789 0123456789 0123456789 01234567")};
 	enum ph_how how = random_one_in(3) ? PH_ABORT : PH_GRACEFUL;
 	uint32_t reason = random_one_in(3) ? APP_REASON_CLOSE + random_below(100) : 0;
 	const char *text = random_one_in(3) ? texts[random_below(4)] : NULL;
@@ -843,7 +843,7 @@ static bool hub_start(struct app_hub *hub)
 	TRACE2("hub %llu starts: %lld", hub->number, status);
 	if (status < 0) {
 		sim_count(SIM_start_failed);
-		if (made != NULL || why[PH_WHY_BYTES - 1] != '\0')
+		if (made != NULL || memchr(why, '\0', sizeof(why)) == NULL)
 			breach("ph_hub_start failed with %d and gave a hub", status);
 		return false;
 	}
