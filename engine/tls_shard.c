@@ -135,6 +135,34 @@ BIO *tls_bio_create(struct tls_shard *shard)
 
 /* ---- messages seen ---------------------------------------------------------------------- */
 
+static size_t get_u24(const uint8_t *at)
+{
+	return (size_t)at[0] << 16 | (size_t)at[1] << 8 | at[2];
+}
+
+/*
+ * Whether a Certificate message (RFC 8446 section 4.4.2) holds more certificates than a chain may have,
+ * counted without decoding any. Type and length of the message, u8 context, u24 list; each entry u24
+ * certificate, u16 extensions. What does not add up is OpenSSL's to refuse.
+ */
+static bool has_long_chain(const uint8_t *message, size_t bytes)
+{
+	size_t at = 4, count = 0, extensions;
+
+	if (bytes < at + 1 || message[0] != SSL3_MT_CERTIFICATE)
+		return false;
+	at += 1u + message[at] + 3u;
+	while (at <= bytes && bytes - at >= 3 && count <= PH_CHAIN_MAX) {
+		at += 3 + get_u24(message + at);
+		if (at > bytes || bytes - at < 2)
+			break;
+		extensions = (size_t)(message[at] << 8 | message[at + 1]);
+		at += 2 + extensions;
+		count++;
+	}
+	return count > PH_CHAIN_MAX;
+}
+
 /* Sees every message and record header: alerts for the failure text, and floods of messages that
  * carry nothing. */
 static void on_message(
@@ -158,6 +186,12 @@ static void on_message(
 			tls_note_failure(tls, "too many key updates");
 			tls->is_input_blocked = true; /* no further record is read */
 		}
+	} else if (kind == SSL3_RT_HANDSHAKE && !is_sent && has_long_chain(message, bytes)) {
+		/* OpenSSL decodes all of them before on_verify may count, 0.1 ms each: a context that
+		 * cannot be ends that. This is its own message buffer, before it is parsed; were it a
+		 * copy, check_chain would refuse later. */
+		tls_note_failure(tls, "certificate chain too long");
+		*(uint8_t *)(uintptr_t)(message + 4) = 0xff;
 	}
 }
 

@@ -819,8 +819,8 @@ BEND(md5_signature)
 
 /* clang-format off */
 const struct hostile hostile_list[] = {
-	{"26 certificates", long_chain, true, TLS, "certificate chain too long"},
-	{"100 certificates", hundred_chain, true, TLS, "certificate chain too long"},
+	{"26 certificates", long_chain, true, TLS, "certificate chain too long (alert sent: decode error)"},
+	{"100 certificates", hundred_chain, true, TLS, "certificate chain too long (alert sent: decode error)"},
 	{"250 certificates", endless_chain, true, TLS, ""},
 	{"25 deep, a stranger's signature in it", deep_forged, false, VERIFY, "signature is not"},
 	{"no certificate", empty_chain, true, TLS, ""},
