@@ -19,6 +19,7 @@
 #define TICK_MS 2u
 #define DIALS_PER_CONNECTION 4u /* of a round; most of them end within it */
 #define MESSAGE_BYTES 256u
+#define CONNECT_AGAIN_NS 200000000ull
 #define LISTED_MAX 64u
 #define RECEIPTS_MAX 4096u
 #define THREADS_MAX 64u
@@ -143,14 +144,19 @@ static struct p2p_handle *anchor_make(
 	while (!p2p_register(&spin->play, hand, handle, true))
 		;
 	atomic_store(&node->port, 0); /* that of an earlier round */
-	for (;;) {
+	for (uint64_t next_ns = 0, wait_ns = CONNECT_AGAIN_NS;;) {
 		if (p2p_group_status(&spin->play, handle, &status) &&
 			(status & PEER_GROUP_STATUS_LISTENING) != 0) {
 			p2p_address_learn(&spin->play, handle);
 			if (atomic_load(&node->port) != 0)
 				break;
 		}
-		p2p_group_connect(&spin->play, handle, node != creator ? creator : NULL);
+		/* Later and later: on a slow machine the first dial is still under way. */
+		if (now_ns() >= next_ns) {
+			p2p_group_connect(&spin->play, handle, node != creator ? creator : NULL);
+			next_ns = now_ns() + wait_ns;
+			wait_ns *= 2;
+		}
 		sleep_ms(TICK_MS);
 		anchors_pump(spin);
 	}

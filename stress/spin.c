@@ -398,8 +398,10 @@ static void spin_drain(struct spin *spin)
 		enum ph_how how = random_how(spin);
 
 		for (uint32_t hub = 0; hub < world->options.hub_count; hub++)
-			if (ph_close_where(
-				    world->hubs[hub].hub, &everything, how, REASON_WHERE, 0, 0) < 0)
+			/* NULL: it could not be started again. */
+			if (world->hubs[hub].hub != NULL &&
+				ph_close_where(world->hubs[hub].hub, &everything, how, REASON_WHERE,
+					0, 0) < 0)
 				audit_violation(world->audit, 0, "ph_close_where of all failed");
 		sleep_ms(SPIN_TICK_MS);
 		audit_tick(world->audit);
