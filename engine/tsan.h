@@ -31,6 +31,20 @@ void __tsan_release(void *address);
 #endif
 
 /*
+ * Pages. An address that one thread gives back to the kernel may come to another thread from the kernel,
+ * where liburing asks with system calls of its own that the sanitizer does not see. Said of all pages at
+ * once: release before pages go, acquire after a ring's have come.
+ */
+#ifdef PH_TSAN
+__attribute__((weak)) char ph_tsan_pages;
+#define PH_TSAN_PAGES_RELEASE() PH_TSAN_RELEASE(&ph_tsan_pages)
+#define PH_TSAN_PAGES_ACQUIRE() PH_TSAN_ACQUIRE(&ph_tsan_pages)
+#else
+#define PH_TSAN_PAGES_RELEASE() ((void)0)
+#define PH_TSAN_PAGES_ACQUIRE() ((void)0)
+#endif
+
+/*
  * Fences. gcc's thread sanitizer knows none (-Wtsan), so in such a build a full fence is a sequentially
  * consistent read-modify-write of one common word, and the lesser ones only keep the compiler from
  * moving code: what they order is atomic, so the sanitizer has nothing to say about it.

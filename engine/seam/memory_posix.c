@@ -7,6 +7,8 @@
  */
 #include "engine/memory.h"
 
+#include "engine/tsan.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +48,10 @@ void *memory_map(size_t bytes)
 
 void memory_unmap(void *pages, size_t bytes)
 {
-	if (pages != NULL)
-		munmap(pages, bytes);
+	if (pages == NULL)
+		return;
+	PH_TSAN_PAGES_RELEASE();
+	munmap(pages, bytes);
 }
 
 #ifdef PEERHUB_JEMALLOC

@@ -13,6 +13,7 @@
 
 #include "engine/check.h"
 #include "engine/memory.h"
+#include "engine/tsan.h"
 #include "engine/seam/compat.h"
 
 #include <errno.h>
@@ -65,12 +66,21 @@ static void raise_descriptor_limit(void)
 static int ring_setup(struct io_uring *uring, uint32_t submit_entries, uint32_t complete_entries)
 {
 	struct io_uring_params params;
+	int status;
 
 	memset(&params, 0, sizeof(params));
 	params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
 	params.cq_entries = complete_entries;
-	return io_uring_queue_init_params(submit_entries, uring, &params);
+	status = io_uring_queue_init_params(submit_entries, uring, &params);
+	PH_TSAN_PAGES_ACQUIRE();
+	return status;
+}
+
+static void ring_teardown(struct io_uring *uring)
+{
+	PH_TSAN_PAGES_RELEASE();
+	io_uring_queue_exit(uring);
 }
 
 static int ring_buffers_create(struct ring *ring)
@@ -134,7 +144,7 @@ int ring_create(const struct ring_options *options, struct ring **out)
 	return 0;
 
 undo_ring:
-	io_uring_queue_exit(&ring->uring);
+	ring_teardown(&ring->uring);
 	memory_unmap(ring->buffers, ring->buffers_bytes);
 	memory_unmap(ring->buffer_ring, ring->buffer_ring_bytes);
 undo_memory:
@@ -146,7 +156,7 @@ void ring_destroy(struct ring *ring)
 {
 	if (ring == NULL)
 		return;
-	io_uring_queue_exit(&ring->uring);
+	ring_teardown(&ring->uring);
 	memory_unmap(ring->buffers, ring->buffers_bytes);
 	memory_unmap(ring->buffer_ring, ring->buffer_ring_bytes);
 	memory_free(ring);
@@ -666,7 +676,7 @@ int ring_probe(struct ring_features *features, char *why)
 	probe_direct(&probe);
 	if (probe.direct)
 		probe_socket_cmd(&probe);
-	io_uring_queue_exit(&probe.uring);
+	ring_teardown(&probe.uring);
 	if (status < 0) {
 		snprintf(why, 256, "cannot try out io_uring: %s", strerror(-status));
 		return status;
