@@ -10,12 +10,12 @@
 #include "stop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -229,15 +229,13 @@ static int child_wait(pid_t child)
 static int child_run(struct soak *soak)
 {
 	posix_spawn_file_actions_t actions;
-	char name[] = "/tmp/peerhub-soak.XXXXXX";
-	int fd = mkostemp(name, O_CLOEXEC), result, status;
+	int fd = memfd_create("peerhub-soak", MFD_CLOEXEC), result, status;
 	static char program[] = "peerhub-stress";
 	char *argv[ARGUMENTS_MAX + 2] = {program};
 	pid_t child;
 
 	if (fd < 0)
 		return EXIT_FAILED;
-	(void)unlink(name);
 	memcpy(argv + 1, soak->argv, sizeof(soak->argv));
 	status = posix_spawn_file_actions_init(&actions);
 	if (status == 0) {
