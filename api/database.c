@@ -355,7 +355,7 @@ static HRESULT check_content(struct database *database)
 	sqlite3_stmt *statement;
 	const char *answer;
 	bool row;
-	HRESULT result = database_prepare(database, &statement, "PRAGMA quick_check(1)", "");
+	HRESULT result = database_prepare(database, &statement, "PRAGMA integrity_check(1)", "");
 
 	if (FAILED(result))
 		return result;

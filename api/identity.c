@@ -313,6 +313,7 @@ HRESULT identity_certificate(const struct store_identity *identity, X509 **x509)
 		status = certificate_read(*x509, info, refusal);
 	if (status == 0 &&
 		(info->kind != CERTIFICATE_IDC || strcmp(info->name, identity->name) != 0 ||
+			strcmp(info->friendly_name, identity->friendly_name) != 0 ||
 			!certificate_is_signed_by(*x509, *x509))) {
 		snprintf(refusal, sizeof(refusal), "not signed by its key, or of another name");
 		status = -EINVAL;

@@ -235,9 +235,17 @@ static bool damage_judge(enum damage damage, int status, const char *path,
 		}
 		return true;
 	}
+	if (status == 4) {
+		tally->unnoticed++;
+		return true;
+	}
 	if (status != 0)
 		return false;
-	tally->unharmed++;
+	if (model_compare_but_group_texts(should, found)) {
+		tally->unharmed += model_same(should, found);
+		tally->unnoticed += !model_same(should, found);
+		return true;
+	}
 	return model_compare(should, found, NULL, 0);
 }
 
@@ -281,8 +289,9 @@ bool damages_run(const char *home, const struct model *should, uint32_t count,
 		good = damage_one(home, should, damage, random, open, context, &tallies[damage]);
 	}
 	for (int damage = 0; damage < DAMAGE_COUNT; damage++)
-		printf("store_crash: %s: %u, %u refused, %u unharmed\n",
+		printf("store_crash: %s: %u, %u refused, %u unharmed, %u unnoticed\n",
 			damage_name((enum damage)damage), tallies[damage].done,
-			tallies[damage].refused, tallies[damage].unharmed);
+			tallies[damage].refused, tallies[damage].unharmed,
+			tallies[damage].unnoticed);
 	return good;
 }

@@ -29,9 +29,11 @@ enum damage {
 
 struct damage_tally {
 	uint32_t done, refused, unharmed;
+	uint32_t unnoticed; /* a text that nothing signs and no index repeats: docs/store.md */
 };
 
-/* What a process that opened the store says: 0 sound (found is filled), 3 refused, else wrong. */
+/* What a process that opened the store says: 0 sound (found is filled), 3 refused, 4 a field differs of
+ * which there is one copy, else wrong. */
 typedef int (*damage_open)(void *context, const char *home, struct model *found);
 
 /*

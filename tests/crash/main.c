@@ -174,7 +174,7 @@ static bool child_reap(struct child *child)
 /* Apply what is done; the operation under way, if any, is left in *pending. */
 static bool child_account(struct run *run, const struct child *child, struct record *pending)
 {
-	pending->phase = 0;
+	*pending = (struct record){0};
 	for (uint32_t i = 0; i < child->record_count; i++) {
 		const struct record *record = &child->records[i];
 
@@ -182,7 +182,8 @@ static bool child_account(struct run *run, const struct child *child, struct rec
 			*pending = *record;
 			continue;
 		}
-		if (record->phase == RECORD_FAILED && record->operation == pending->operation) {
+		if (record->phase == RECORD_FAILED && pending->phase == RECORD_INTENT &&
+			record->operation == pending->operation) {
 			pending->phase = 0;
 			run->operations_failed++;
 			continue;
@@ -205,7 +206,9 @@ static void child_trace(const struct child *child, uint32_t index)
 {
 	for (uint32_t i = 0; i < child->record_count; i++)
 		fprintf(stderr, "crash: worker %u: %s %s '%s' %.12s %.12s\n", index,
-			child->records[i].phase == RECORD_DONE ? "done" : "begins",
+			child->records[i].phase == RECORD_DONE		   ? "done"
+				: child->records[i].phase == RECORD_FAILED ? "fails"
+									   : "begins",
 			operation_name(child->records[i].operation), child->records[i].text,
 			child->records[i].identity, child->records[i].group);
 }

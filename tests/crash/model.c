@@ -287,3 +287,38 @@ bool model_compare(const struct model *should, const struct model *found,
 				pending[i].identity, pending[i].group);
 	return false;
 }
+
+bool model_same(const struct model *should, const struct model *found)
+{
+	struct model *left = malloc(sizeof(*left)), *right = malloc(sizeof(*right));
+	bool is_same = false;
+
+	if (left != NULL && right != NULL) {
+		*left = *should;
+		*right = *found;
+		is_same = identities_same(left, right) && memberships_same(left, right) &&
+			issued_same(left, right);
+	}
+	free(left);
+	free(right);
+	return is_same;
+}
+
+bool model_compare_but_group_texts(const struct model *should, const struct model *found)
+{
+	struct model *copy = malloc(sizeof(*copy));
+	bool is_same;
+
+	if (copy == NULL)
+		return false;
+	*copy = *found;
+	copy->issued_count = should->issued_count;
+	memcpy(copy->issued, should->issued, sizeof(copy->issued));
+	for (uint32_t i = 0; i < copy->membership_count; i++)
+		for (uint32_t j = 0; j < should->membership_count; j++)
+			if (strcmp(copy->memberships[i].group, should->memberships[j].group) == 0)
+				strcpy(copy->memberships[i].text, should->memberships[j].text);
+	is_same = model_same(should, copy);
+	free(copy);
+	return is_same;
+}

@@ -84,4 +84,9 @@ bool model_apply(struct model *model, const struct record *record);
 bool model_compare(const struct model *should, const struct model *found,
 	const struct record *pending, uint32_t pending_count);
 
+/* The same without any operation under way, and without a word; and the same but for the friendly names of
+ * groups and what was issued, of which the store has one copy that nobody signs. */
+bool model_same(const struct model *should, const struct model *found);
+bool model_compare_but_group_texts(const struct model *should, const struct model *found);
+
 #endif

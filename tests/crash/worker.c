@@ -40,7 +40,7 @@ struct worker {
 	uint32_t count; /* of what the store lists, ours only */
 	struct identity_entry identities[IDENTITIES_MAX * 2];
 	uint32_t drawn; /* texts so far */
-	struct record last; /* the intent reported last */
+	struct record last; /* the intent reported last; phase 0: it is done, or there was none */
 	bool is_stopped; /* by a disk that was made to fail */
 };
 
@@ -69,6 +69,8 @@ static int report(struct worker *worker, struct record *record, enum record_phas
 	record->phase = phase;
 	if (phase == RECORD_INTENT)
 		worker->last = *record;
+	else
+		worker->last.phase = 0;
 	if (write(worker->options->report_fd, record, sizeof(*record)) == (ssize_t)sizeof(*record))
 		return 0;
 	fprintf(stderr, "crash: worker %u: no parent to report to\n", worker->options->index);
@@ -531,21 +533,25 @@ static int step(struct worker *worker)
 	return do_invite(worker, entry, group, guest);
 }
 
-/* The disk has failed an operation. What is there can still be read; with room again, work goes on. */
+/*
+ * The disk has failed a call. What is there can still be read, unless the disk is too full for the index
+ * that SQLite keeps beside the log, which is said in the same way; with room again, work goes on.
+ */
 static int after_trouble(struct worker *worker)
 {
+	struct record record = worker->last;
 	HRESULT result;
 
 	worker->is_stopped = false;
-	if (report(worker, &worker->last, RECORD_FAILED) != 0)
+	if (record.phase != 0 && report(worker, &record, RECORD_FAILED) != 0)
 		return 1;
 	result = list(worker);
-	if (FAILED(result)) {
-		fprintf(stderr, "crash: worker %u: after trouble with the disk: %s: %s\n",
-			worker->options->index, PeerhubResultName(result), PeerhubLastErrorText());
-		return 1;
-	}
+	if (FAILED(result) && !is_disk_trouble(result))
+		return failed(worker, "listing after trouble with the disk", result);
 	points_arm(0, POINTS_BEFORE);
+	result = list(worker);
+	if (FAILED(result))
+		return failed(worker, "listing when there is room again", result);
 	return worker->count > IDENTITIES_MAX ? do_rename(worker, any_identity(worker))
 					      : do_create(worker);
 }

@@ -22,6 +22,7 @@ struct worker_options {
 /* Random operations through p2p.h. 0: it came to its end; else an operation failed (said). */
 int worker_run(const struct worker_options *options);
 #define CHECKER_REFUSED 3
+#define CHECKER_UNNOTICED 4 /* of a probe: a field differs that has one copy and no signature */
 /* Open, prove that all that is listed can be used, write the found model. 0, 1 (said), CHECKER_REFUSED. */
 int checker_run(const struct worker_options *options);
 /* The parent's side: read what checker_run wrote. */
