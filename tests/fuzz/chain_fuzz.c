@@ -36,8 +36,12 @@ static void finish(void)
 	trust_cache_destroy(cache);
 }
 
+static enum trust_status judge(X509 *const *chain, uint32_t count, uint8_t how);
+
 static void prepare(void)
 {
+	X509 *missing[2] = {NULL, NULL};
+
 	random_is_ours();
 	random_state = 5;
 	member_make(&group, false, "group");
@@ -50,6 +54,12 @@ static void prepare(void)
 	identity = member_certify(&people[3], &people[3], NULL, ROLE_NONE);
 	cache = trust_cache_create();
 	FUZZ_MUST(cache != NULL && atexit(finish) == 0);
+	failing_set(1);
+	FUZZ_MUST(trust_cache_create() == NULL);
+	failing_set(0);
+	trust_cache_destroy(NULL);
+	missing[1] = links[3];
+	FUZZ_MUST(judge(missing, 2, 1) == TRUST_REFUSED);
 }
 
 static enum trust_status judge(X509 *const *chain, uint32_t count, uint8_t how)

@@ -86,8 +86,10 @@ static HRESULT read_invitation(const char *xml, uint8_t failing)
 	if (wide == NULL)
 		return E_INVALIDARG;
 	failing_set(failing);
+	libcrypto_fail(failing > 63 ? (failing - 63u) * 13u : 0);
 	result = invitation_read(wide, &invitation);
 	failing_set(0);
+	libcrypto_fail(0);
 	FUZZ_MUST(result == S_OK || result == E_INVALIDARG || result == E_OUTOFMEMORY ||
 		result == PEER_E_UNSUPPORTED_VERSION || result == PEER_E_INVITATION_NOT_TRUSTED);
 	FUZZ_MUST((result == S_OK) == (invitation != NULL));

@@ -677,7 +677,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		failing_set(ours);
 	if (open_store()) {
 		if (changes & 4)
-			sqlite_failing_in = sqlite;
+			sqlite_failing_in = sqlite + (changes & 8 ? 0 : 256u * ours);
 		if (changes & 8)
 			failing_set(ours);
 		use_lists();

@@ -45,6 +45,7 @@ static struct {
 	EVP_PKEY *key;
 	STACK_OF(X509) * issuers;
 } strangers[PEERS_COUNT];
+static struct ph_credentials *fresh; /* of this input alone: no shard has parsed them */
 static uint8_t config;
 static struct end tested, peer;
 static uint8_t wire[WIRE_BYTES_MAX];
@@ -63,7 +64,7 @@ static int on_hello(void *context, const char *sni, struct ph_credentials **give
 	FUZZ_MUST(++end->hellos == 1);
 	if (end->is_tested && (config & IS_HELLO_REFUSED))
 		return -EACCES;
-	*given = ph_credentials_get(credentials);
+	*given = ph_credentials_get(end->is_tested && fresh != NULL ? fresh : credentials);
 	return 0;
 }
 
@@ -305,22 +306,38 @@ static void be_strange(uint8_t what)
 	}
 }
 
+/* A leaf and two issuers, which nobody has seen. */
+static void make_fresh(void)
+{
+	X509 *certificates[] = {strangers[1].leaf, strangers[0].leaf, strangers[6].leaf};
+
+	fresh = test_credentials_create(certificates, 3, strangers[1].key);
+}
+
 static bool pair_open(struct input *input)
 {
 	struct tls_shard *own = shards[config & IS_OPENSSL ? 1 : 0];
 	struct tls_shard *other = peer_shards[config & IS_PEER_OPENSSL ? 1 : 0];
 	bool is_client = config & IS_CLIENT;
 	uint8_t failing;
-	static const char *const names[] = {"hub", "", NULL, "another.name.p2p"};
+	static char long_name[PH_SNI_BYTES_MAX + 2];
+	const char *const names[] = {"hub", "", NULL, long_name};
+	struct ph_credentials *given;
+	uint8_t name;
 
+	memset(long_name, 'x', sizeof(long_name) - 1);
 	tls_shard_rekey_after(own, config & IS_REKEYED ? 3 : 1u << 20);
 	failing = input_byte(input);
+	name = input_byte(input);
+	if (name & 8)
+		make_fresh();
+	given = name & 4 ? NULL : fresh != NULL ? fresh : credentials;
 	if (failing < 128)
 		memory_script_fail(failing % 16, false);
 	else
 		libcrypto_fail(failing - 127u);
-	if (tls_open(own, is_client ? TLS_CLIENT : TLS_SERVER, is_client ? credentials : NULL,
-		    names[input_byte(input) % 4], &tested, &tested.tls) < 0) {
+	if (tls_open(own, is_client ? TLS_CLIENT : TLS_SERVER, is_client ? given : NULL,
+		    names[name % 4], &tested, &tested.tls) < 0) {
 		libcrypto_fail(0);
 		return false;
 	}
@@ -328,7 +345,7 @@ static bool pair_open(struct input *input)
 	memory_script_fail(0, false);
 	FUZZ_MUST(
 		tls_open(other, is_client ? TLS_SERVER : TLS_CLIENT, is_client ? NULL : credentials,
-			names[input_byte(input) % 4], &peer, &peer.tls) == 0);
+			names[input_byte(input) % 3], &peer, &peer.tls) == 0);
 	if (config & IS_STRANGE)
 		be_strange(input_byte(input));
 	return true;
@@ -453,6 +470,8 @@ static void pair(struct input *input)
 	memory_script_fail(0, false);
 	tls_destroy(tested.tls);
 	tls_destroy(peer.tls);
+	ph_credentials_put(fresh);
+	fresh = NULL;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
