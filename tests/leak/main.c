@@ -6,7 +6,7 @@
  *
  * Each part is run twice: the first, short run brings everything to its working size (pages of slots,
  * histories, pools, OpenSSL's caches), then the counts are taken, and after the second they must be the
- * same. --memory also judges resident memory: at most 2 % more. Exit code 0: all is back.
+ * same. --memory also judges resident memory: at most 2 % more (or 1 MiB). Exit code 0: all is back.
  */
 #include "tests/leak/cycles.h"
 #include "tests/leak/p2p.h"
@@ -19,6 +19,9 @@
 #include <string.h>
 
 #define GROWTH_PERMILLE_MAX 20
+/* Of a process as small as this one 2 % is half a megabyte, by which an allocator's arenas move without a byte
+ * being lost; and each ended tag is remembered, 8 bytes. In a million cycles this is one byte each. */
+#define GROWTH_KIB_FREE 1024
 #define WARM_CYCLES 15000u /* several times round the slots of all shards */
 #define WARM_P2P 300u
 #define WARM_SHARE 10u /* of the long forms: a tenth */
@@ -114,7 +117,8 @@ static bool judge(const struct arguments *arguments, const char *what, const str
 	       " KiB -> %" PRIu64 " KiB, descriptors %" PRIu64 ", SSL objects %" PRIu64 "\n",
 		what, before->resident_kib, now->resident_kib, (double)growth / 10,
 		before->allocated_kib, now->allocated_kib, now->descriptors, now->ssl);
-	if (arguments->judges_memory && growth > GROWTH_PERMILLE_MAX) {
+	if (arguments->judges_memory && growth > GROWTH_PERMILLE_MAX &&
+		now->resident_kib > before->resident_kib + GROWTH_KIB_FREE) {
 		fprintf(stderr, "leak: %s: resident memory grew by more than 2 %%\n", what);
 		is_back = false;
 	}
