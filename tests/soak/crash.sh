@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: ci/soak crash [KILLS [SEED]]  kill -9 a process that changes the store; nothing half, nothing lost (1,000)
+# usage: ci/soak crash [KILLS [SEED]]  kill -9 a process that changes the store, and damage copies of it (1,000)
 set -euo pipefail
 
 kills=${1:-1000}
@@ -11,6 +11,6 @@ seed=${2:-$((RANDOM * 32768 + RANDOM))}
 soak_build release store_crash
 begin=$SECONDS
 # What a failure leaves is kept: the store stays where the last lines say.
-"$build/tests/store_crash" --kills "$kills" --seed "$seed" --progress 2>&1 |
+"$build/tests/store_crash" --kills "$kills" --damages $((kills / 4)) --seed "$seed" --progress 2>&1 |
 	tee "$PEERHUB_SOAK_DIR/last.log"
 echo "soak crash: OK $kills kills, seed $seed, $((SECONDS - begin)) s"
