@@ -177,8 +177,9 @@ static bool counts_print(const struct order *order)
 		if (!order->quiet)
 			printf("  %-26s %12" PRIu64 "%s", event_names[i], sim_counts[i],
 				i % 3 == 2 || i == SIM_EVENT_COUNT - 1 ? "\n" : "");
+		/* The cancel of a send is rare: it takes a quiet end while the kernel holds our bytes. */
 		if (sim_counts[i] == 0 && order->mode == MODE_BOTH &&
-			order->count >= COMPLETE_SEEDS) {
+			order->count >= COMPLETE_SEEDS * (i == SIM_cancel_partial_send ? 10 : 1)) {
 			printf("%ssim: %s never happened in %" PRIu64 " seeds\n",
 				order->quiet ? "" : "\n", event_names[i], order->count);
 			complete = false;
