@@ -688,12 +688,13 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 
 bool ring_next(struct ring *ring, struct ring_completion *completion)
 {
-	struct script_entry *entry = &ring->queue[ring->queue_head];
+	struct script_entry *entry;
 
 	if (ring->queue_count == 0) {
 		ring->queue_head = 0;
 		return false;
 	}
+	entry = &ring->queue[ring->queue_head];
 	*completion = entry->completion;
 	if (entry->last && entry->op != NULL)
 		op_free(ring, entry->op);
