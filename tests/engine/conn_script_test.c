@@ -426,7 +426,7 @@ static void watchdog_asks_again(void **state)
 	assert_int_equal(harness_close(&it, id, PH_ABORT), 0);
 	harness_turns(&it, 2);
 	for (uint32_t i = 1; i <= 3; i++) {
-		clock_script_advance_ms(110);
+		clock_script_advance_ms(1010);
 		harness_turns(&it, 2);
 		assert_int_equal(harness_counter(&it, COUNTER_close_resubmits), i);
 		assert_int_equal(script_count(it.ring, SCRIPT_CANCEL, SCRIPT_ANY_FILE), i);
