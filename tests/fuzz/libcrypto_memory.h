@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 /* Of LeakSanitizer, where there is one. */
-void __lsan_ignore_object(const void *block) __attribute__((weak));
+void __lsan_ignore_object(void *block) __attribute__((weak));
 
 static unsigned libcrypto_failing_in; /* 0: nothing fails */
 static bool libcrypto_may_leak;
