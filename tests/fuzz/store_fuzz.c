@@ -70,16 +70,18 @@ static void sqlite_memory_is_ours(void)
 	FUZZ_MUST(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK);
 }
 
+#define PATH_BYTES 512 /* home and a name */
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
-static void path_of(const struct file *file, char path[128])
+static void path_of(const struct file *file, char path[PATH_BYTES])
 {
-	snprintf(path, 128, "%s/%s", home, file->name);
+	snprintf(path, PATH_BYTES, "%s/%s", home, file->name);
 }
 
 static void file_load(const struct file *file, uint8_t *data, size_t *bytes)
 {
-	char path[128];
+	char path[PATH_BYTES];
 	ssize_t got;
 	int fd;
 
@@ -96,7 +98,7 @@ static void file_load(const struct file *file, uint8_t *data, size_t *bytes)
 
 static void file_store(const struct file *file, const uint8_t *data, size_t bytes)
 {
-	char path[128];
+	char path[PATH_BYTES];
 	int fd;
 
 	path_of(file, path);
@@ -113,7 +115,7 @@ static void file_store(const struct file *file, const uint8_t *data, size_t byte
 /* The private keys: every input finds the same. */
 static void keys_load(void)
 {
-	char path[128];
+	char path[PATH_BYTES];
 	uint32_t count = 0;
 	struct dirent *entry;
 	DIR *listing;
@@ -137,7 +139,7 @@ static void keys_load(void)
 static void keys_restore(void)
 {
 	for (uint32_t index = 0; index < 3; index++) {
-		char path[128];
+		char path[PATH_BYTES];
 
 		path_of(&keys[index], path);
 		if (access(path, F_OK) < 0)
@@ -329,7 +331,7 @@ static void bend_rows(struct input *input)
 		"memberships SET addresses", "memberships SET key_file", "issued SET subject",
 		"issued SET friendly_name", "issued SET spki", "issued SET role",
 		"issued SET valid_to"};
-	char path[128], sql[160];
+	char path[PATH_BYTES], sql[160];
 	unsigned steps = 2000; /* of 100 instructions each: the program that did this ended, too */
 	uint8_t what = input_byte(input), kind = input_byte(input);
 	sqlite3_stmt *statement = NULL;
@@ -376,7 +378,7 @@ static void bend_rows(struct input *input)
 /* Something else than a file in its place. */
 static void bend_kind(uint8_t what)
 {
-	char path[128];
+	char path[PATH_BYTES];
 
 	path_of(&database, path);
 	switch (what >> 4 & 3) {
@@ -398,7 +400,7 @@ static void bend_kind(uint8_t what)
 /* The place is a file's again. */
 static void restore_kind(void)
 {
-	char path[128];
+	char path[PATH_BYTES];
 	struct stat status;
 
 	path_of(&database, path);
@@ -632,7 +634,7 @@ static void change(uint8_t which)
 /* Refused when it is opened: then it is byte for byte what it was. */
 static bool open_store(void)
 {
-	char path[128];
+	char path[PATH_BYTES];
 	HRESULT result;
 	size_t bytes;
 	uint8_t *now;
