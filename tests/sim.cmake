@@ -28,8 +28,8 @@ foreach(call pthread_create pthread_join pthread_setname_np pthread_mutex_lock p
 	target_link_options(peerhub-sim PRIVATE -Wl,--wrap=${call})
 endforeach()
 
-# The random ones begin somewhere else each time and say where; the kept ones once broke a rule. With the
-# sanitizers a run costs several times as much, and the build without them has covered the ground.
+# The kept seeds once broke a rule. With the sanitizers a run costs several times as much, and the build
+# without them has covered the ground.
 if(PEERHUB_SANITIZE OR PEERHUB_COVERAGE)
 	set(SIM_COUNT 200)
 else()
