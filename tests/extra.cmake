@@ -39,7 +39,7 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUA
 	peerhub_shell_test(readme ${CMAKE_CURRENT_SOURCE_DIR}/readme_test.sh)
 	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
 		peerhub_shell_test(models ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
-		set_tests_properties(models PROPERTIES TIMEOUT 600)
+		set_tests_properties(models PROPERTIES TIMEOUT 1200)
 	endif()
 endif()
 

@@ -34,7 +34,7 @@ function(peerhub_fuzz name)
 		peerhub_link(corpus_${name} peerhub_api peerhub_engine ${seam})
 		target_link_options(corpus_${name} PRIVATE ${wrapped})
 		add_test(NAME corpus_${name} COMMAND corpus_${name} ${kept})
-		set_tests_properties(corpus_${name} PROPERTIES TIMEOUT 120)
+		set_tests_properties(corpus_${name} PROPERTIES TIMEOUT 300)
 		return()
 	endif()
 	add_executable(fuzz_${name} ${sources})
@@ -52,9 +52,9 @@ function(peerhub_fuzz name)
 	endif()
 	add_test(NAME fuzz_${name} COMMAND fuzz_${name} -detect_leaks=${leaks}
 		-max_total_time=${PEERHUB_FUZZ_SECONDS}
-		-timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+		-timeout=60 -rss_limit_mb=2048 -print_final_stats=1
 		-artifact_prefix=${CMAKE_BINARY_DIR}/fuzz_${name}- ${found} ${kept})
-	math(EXPR limit "${PEERHUB_FUZZ_SECONDS} + 120")
+	math(EXPR limit "${PEERHUB_FUZZ_SECONDS} + 240")
 	set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT ${limit})
 endfunction()
 

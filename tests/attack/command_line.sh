@@ -42,7 +42,7 @@ expect 2 --remote nowhere silent
 expect 2 --remote 127.0.0.1:1 silent
 expect 2 --tls none silent
 expect 2 --no-such-option
-expect 4 pings --json "$work/no/such/directory"
+expect 4 pings --patience 120 --json "$work/no/such/directory"
 
 expect 0 pings --seed 7 --json "$work/json"
 grep -q '^seed 7$' "$work/out" || fail "another seed than was asked for"

@@ -32,7 +32,7 @@
 #define GROUP "0.wrap"
 #define REASON_MEANT 1234u /* the reason of every close this test means */
 #define REASON_STALE 2666u /* the reason of every close of a stale id */
-#define WAIT_TURNS 20000
+#define WAIT_TURNS 120000
 #define ALIVE 4u /* connections open at a time */
 
 struct seen {
@@ -149,8 +149,8 @@ static struct ph_hub *hub_start(uint32_t slots, uint32_t lives, uint32_t *left)
 		.shard_count = 1,
 		.connections_per_shard = slots,
 		.receive_buffer_count = 64,
-		.timeout_handshake_ms = 500,
-		.timeout_welcome_ms = 500,
+		.timeout_handshake_ms = 5000,
+		.timeout_welcome_ms = 5000,
 		.timeout_close_ms = 2000,
 	};
 	char why[PH_WHY_BYTES];

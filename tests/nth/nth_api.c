@@ -38,7 +38,7 @@
 #define NAME_UNITS 200u
 #define TEXT_UNITS 65536u
 #define EVENT_LIMIT_MS 20000u /* only a lost event reaches it */
-#define SETTLE_MS 5000u
+#define SETTLE_MS 60000u
 
 /* ---- pools --------------------------------------------------------------------------------------- */
 

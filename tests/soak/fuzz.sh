@@ -74,8 +74,8 @@ for name in "${names[@]}"; do
 	while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
 		wait -n || true
 	done
-	{ fuzz_one "$name" || echo "$?" >"$PEERHUB_SOAK_DIR/$name.failed"; } &
 	rm -f "$PEERHUB_SOAK_DIR/$name.failed"
+	{ fuzz_one "$name" || echo "$?" >"$PEERHUB_SOAK_DIR/$name.failed"; } &
 	running+=("$name")
 done
 wait

@@ -29,7 +29,8 @@ done
 
 programs=(nth nth-api)
 soak_build release "${programs[@]}"
-reports=$PEERHUB_SOAK_DIR/every-$every
+# Of these very programs: a change of the code begins anew.
+reports=$PEERHUB_SOAK_DIR/every-$every-$(cat "$build/tests/nth" "$build/tests/nth-api" | sha1sum | cut -c1-12)
 if $again; then
 	rm -rf -- "$reports"
 fi

@@ -55,5 +55,5 @@ run "ring_cancel ring_disconnect ring_unsent ring_option" \
 	--fault errno:ENOPROTOOPT,option,8
 run "ring_recv" storm --connections 40 --how mixed --by both --flood --flood-ms 50 \
 	--fault 'errno:ECONNRESET,recv,10@group=g2' --fault errno:ENOBUFS,recv,10
-run "delay" slow --connections 20 --seconds 1 --tls none --rate 5000 --fault 'delay:5@20%'
+run "delay" slow --connections 20 --seconds 1 --tls none --rate 5000 --fault 'delay:5@70%'
 echo "fault_test: OK"

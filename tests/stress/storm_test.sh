@@ -43,12 +43,13 @@ run() {
 run 'j["close"]["closes"] == 150 and j["ends_dialler"]["local_close"] == 150 and
      j["ends_acceptor"]["remote_close"] == 150 and j["graceful"]["call"]["count"] == 150 and
      j["audit"]["graceful_proved"] == 150' \
-	storm --connections 150 --tls none
+	storm --connections 150 --tls none --close-ms 60000
 run 'j["ends_dialler"]["remote_reset"] == 40 and j["ends_acceptor"]["local_abort"] == 40 and
      j["abort"]["reset_seen"]["count"] > 0' \
 	storm --connections 40 --by acceptor --how abort --flood --flood-ms 100
 run 'j["close"]["closes"] == 60 and j["close"]["rounds"] == 3 and j["open"]["opened"] == 80' \
 	storm --connections 40 --close 20 --rounds 3 --window 2 --by both --how mixed --tls none \
+	--close-ms 60000 \
 	--flood --flood-rate 5000 --flood-ms 50 --shards 2
 run 'j["churn"]["cycles"] == 400 and
      j["baseline"]["end_descriptors"] <= j["baseline"]["warm_descriptors"]' \
@@ -70,7 +71,7 @@ run 'j["seed"] == 7' storm --connections 10 --tls none --how mixed --seed=7
 "$build/peerhub-echo" --port 0 --threads 1 --framing message --address 127.0.0.1 >"$work/ready" &
 echo_pid=$!
 trap 'kill "$echo_pid" 2>/dev/null || true; rm -rf "$work"' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 600); do
 	grep -q '^ready' "$work/ready" && break
 	sleep 0.1
 done

@@ -48,11 +48,11 @@ talk() {
 	for command in '' "$@"; do
 		if [ -n "$command" ]; then
 			echo "$command"
-			sleep 0.3
+			sleep 2
 		fi
 		cat "$work/text"
 		wanted=$((wanted + size))
-		for _ in $(seq 400); do
+		for _ in $(seq 1200); do
 			[ "$(stat -c %s "$out")" -lt "$wanted" ] || break
 			sleep 0.05
 		done
@@ -70,7 +70,7 @@ gnutls_priority() {
 "$echo_program" --port 0 --threads 2 --address 127.0.0.1 --tls --cert "$work/server.pem" \
 	--key "$work/server.key" --ca "$work/ca.pem" >"$work/echo.out" 2>"$work/echo.err" &
 pids+=($!)
-for _ in $(seq 200); do
+for _ in $(seq 1200); do
 	! grep -q '^ready ' "$work/echo.out" || break
 	sleep 0.05
 done
@@ -82,7 +82,7 @@ port=$(awk '/^ready / {print $3; exit}' "$work/echo.out")
 for suite in aes chacha; do
 	: >"$work/out"
 	talk "$work/out" K k |
-		timeout 60 openssl s_client -connect "127.0.0.1:$port" -brief -CAfile "$work/ca.pem" \
+		timeout 240 openssl s_client -connect "127.0.0.1:$port" -brief -CAfile "$work/ca.pem" \
 			-verify_return_error -servername any.test.p2p -alpn peerhub/1 \
 			-ciphersuites "${openssl_suite[$suite]}" -cert "$work/client.pem" \
 			-key "$work/client.key" >>"$work/out" 2>"$work/s_client.err" || true
@@ -97,7 +97,7 @@ done
 for suite in aes chacha; do
 	: >"$work/out"
 	talk "$work/out" '^rekey^' |
-		timeout 60 gnutls-cli --logfile "$work/gnutls.err" --inline-commands --port "$port" \
+		timeout 240 gnutls-cli --logfile "$work/gnutls.err" --inline-commands --port "$port" \
 			--x509cafile "$work/ca.pem" --x509certfile "$work/client.pem" \
 			--x509keyfile "$work/client.key" --verify-hostname server \
 			--sni-hostname any.test.p2p --alpn peerhub/1 \
@@ -130,7 +130,7 @@ for suite in aes chacha; do
 		</dev/null >"$work/s_server.out" 2>"$work/s_server.err" &
 	pids+=($!)
 	port=
-	for _ in $(seq 200); do
+	for _ in $(seq 1200); do
 		port=$(sed -n 's/^ACCEPT .*:\([0-9]*\)$/\1/p' "$work/s_server.out" | head -n 1)
 		[ -z "$port" ] || break
 		sleep 0.05
@@ -148,7 +148,7 @@ for suite in aes chacha; do
 			--alpn peerhub/1 --priority "$(gnutls_priority $suite)" \
 			</dev/null >"$work/gnutls-serv.out" 2>"$work/gnutls-serv.err" &
 		pids+=($!)
-		for _ in $(seq 100); do
+		for _ in $(seq 1200); do
 			! grep -q 'listening on' "$work/gnutls-serv.err" "$work/gnutls-serv.out" || break 2
 			kill -0 "${pids[-1]}" 2>/dev/null || break
 			sleep 0.05
