@@ -277,6 +277,8 @@ void conn_on_goodbye_done(struct conn *conn)
 /* The peer's side has ended while ours was ending. */
 void conn_on_peer_end(struct conn *conn)
 {
+	const struct ph_hub *hub = conn->shard->hub;
+
 	if (conn->state == CONN_LEAVING) {
 		if (conn->receive_error < 0)
 			conn_close_begin(conn, true);
@@ -286,10 +288,12 @@ void conn_on_peer_end(struct conn *conn)
 	}
 	if (conn->state != CONN_DRAINING)
 		return;
-	/* A FIN behind our goodbye answers it, so all before that has arrived. One that was there before, or a
-	 * goodbye of its own, has crossed ours and proves nothing, and a raw stream without TLS has no goodbye
-	 * that a FIN could answer: then the kernel is asked, where it can be. */
-	drain_end(conn, conn->eof && (conn->framing == PH_FRAMING_MESSAGE || conn->secure));
+	/* A FIN seen behind our goodbye may answer it, and then all before that has arrived; or it has crossed
+	 * ours on the way. So the kernel is asked; the FIN is taken for the answer only where it cannot be, and
+	 * never on a raw stream without TLS, which has no goodbye. */
+	drain_end(conn,
+		!(hub->features.direct && hub->features.socket_cmd) && conn->eof &&
+			(conn->framing == PH_FRAMING_MESSAGE || conn->secure));
 }
 
 void conn_deadline(struct conn *conn)
