@@ -44,18 +44,13 @@ void shard_list_add(struct shard *shard, enum conn_list kind, struct conn *conn)
 	if (conn->lists & (1u << kind))
 		return;
 	conn->lists |= (uint8_t)(1u << kind);
-	list->count++;
-	if (kind == LIST_HANDSHAKE && list->count > SHARD_HANDSHAKES_IN_ORDER) {
-		conn->next[kind] = list->head;
-		list->head = conn->slot_index;
-		return;
-	}
 	conn->next[kind] = LIST_END;
 	if (list->tail != LIST_END)
 		shard->conns[list->tail].next[kind] = conn->slot_index;
 	else
 		list->head = conn->slot_index;
 	list->tail = conn->slot_index;
+	list->count++;
 	if (kind == LIST_BLOCKED && !timer_is_armed(&shard->retry_timer))
 		timer_arm(&shard->timers, &shard->retry_timer,
 			shard->now_ns + SHARD_BLOCKED_RETRY_NS);
@@ -429,7 +424,7 @@ void shard_listener_end(struct shard *shard, struct listener *listener)
 static void listeners_retry(struct shard *shard)
 {
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
-		if (shard->listeners[i].ending)
+		if (shard->listeners[i].ending || shard->accept_paused)
 			listener_cancel(shard, &shard->listeners[i]);
 }
 
@@ -523,8 +518,8 @@ static void shard_on_timer(void *context, struct timer *timer)
 
 	if (timer == &shard->retry_timer) {
 		shard_pass(shard, LIST_BLOCKED, UINT32_MAX, conn_unblock);
+		shard_accept_update(shard); /* a pause that is over is not asked for again */
 		listeners_retry(shard);
-		shard_accept_update(shard);
 		return;
 	}
 	for (struct spread_job *job = shard->jobs; job != NULL; job = job->next) {

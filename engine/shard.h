@@ -21,9 +21,6 @@
 #define SHARD_MAIL_PER_TURN 4096u /* so that a flood of mail cannot starve the ring */
 #define SHARD_WORK_BYTES 65536u /* input one connection may have looked at in a turn */
 #define SHARD_HANDSHAKES_PER_TURN 4u /* a step costs some 0.3 ms in which nobody else is served */
-/* More waiting handshakes than this are overload: then the newest goes first, for it has waited least and
- * its peer is there still, most likely. In order, each would be served when it has just given up. */
-#define SHARD_HANDSHAKES_IN_ORDER 64u
 #define SHARD_CLOSES_PER_TURN 512u
 #define SHARD_TIMERS_PER_TURN 4096u
 #define SHARD_BLOCKED_RETRY_NS 100000000u

@@ -1,7 +1,4 @@
-/*
- * Who is served when many shake hands at once: nobody who has gone again, and under overload the newest
- * first.
- */
+/* Who is served when many shake hands at once: nobody who has gone again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -125,47 +122,10 @@ static void who_has_gone_is_not_served(void **state)
 	assert_int_equal(ph_hub_stop(hub, PH_ABORT), 0);
 }
 
-/* In order up to a bound; whoever comes beyond it goes to the front. */
-static void newest_first_under_overload(void **state)
-{
-	const uint32_t count = SHARD_HANDSHAKES_IN_ORDER + 3;
-	struct shard *shard = calloc(1, sizeof(*shard));
-	struct conn *conns = calloc(count, sizeof(*conns));
-	struct list *list;
-	uint32_t at;
-
-	(void)state;
-	assert_non_null(shard);
-	assert_non_null(conns);
-	shard->conns = conns;
-	list = &shard->lists[LIST_HANDSHAKE];
-	list->head = list->tail = LIST_END;
-	for (uint32_t i = 0; i < count; i++) {
-		conns[i].slot_index = i;
-		shard_list_add(shard, LIST_HANDSHAKE, &conns[i]);
-		shard_list_add(shard, LIST_HANDSHAKE, &conns[i]); /* once is enough */
-	}
-	assert_int_equal(list->count, count);
-	at = list->head;
-	for (uint32_t i = count; i-- > SHARD_HANDSHAKES_IN_ORDER;) {
-		assert_int_equal(at, i);
-		at = conns[at].next[LIST_HANDSHAKE];
-	}
-	for (uint32_t i = 0; i < SHARD_HANDSHAKES_IN_ORDER; i++) {
-		assert_int_equal(at, i);
-		at = conns[at].next[LIST_HANDSHAKE];
-	}
-	assert_int_equal(at, LIST_END);
-	assert_int_equal(list->tail, SHARD_HANDSHAKES_IN_ORDER - 1);
-	free(conns);
-	free(shard);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_has_gone_is_not_served),
-		cmocka_unit_test(newest_first_under_overload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
