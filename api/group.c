@@ -25,10 +25,11 @@ HRESULT group_enter(HGROUP handle, struct group **entered)
 		return PEER_E_NOT_INITIALIZED;
 	group = handle_get(HANDLE_GROUP, handle);
 	if (group == NULL)
-		return PEER_E_INVALID_GROUP;
+		return detail_fail(PEER_E_INVALID_GROUP, "no handle of a group, or a closed one");
 	if (atomic_load_explicit(&group->node->is_ended, memory_order_acquire)) {
 		handle_put(handle);
-		return PEER_E_INVALID_GROUP;
+		return detail_fail(
+			PEER_E_INVALID_GROUP, "the group was deleted, or all were closed");
 	}
 	*entered = group;
 	return S_OK;
@@ -56,23 +57,28 @@ static void group_end(struct group *group)
 	node_close(group->node);
 }
 
-/* What ended a node that was being opened: a deletion, else the last PeerGroupShutdown. */
+/* What ended a node that was being opened: a deletion or the last PeerGroupShutdown. S_FALSE: neither
+ * of them is true any more, the group was joined or the library started again meanwhile. */
 static HRESULT group_gone(const struct node *node)
 {
 	HRESULT result = membership_check(node->membership->identity, node->membership->group);
 
 	if (result == PEER_E_INVALID_GROUP)
 		return PEER_E_NOT_FOUND;
-	return SUCCEEDED(result) ? PEER_E_NOT_INITIALIZED : result;
+	if (FAILED(result))
+		return result;
+	return runtime_is_started() ? S_FALSE : PEER_E_NOT_INITIALIZED;
 }
 
 /* It has a handle; now it may be used. Whoever ends nodes sees the handle, or we see that the node has
  * ended: a handle that is handed out is good, or is taken away again. */
 static HRESULT group_start(struct group *group, HGROUP handle)
 {
+	bool is_ended = false;
 	HRESULT result;
 
-	if (!atomic_load(&group->node->is_ended))
+	/* A read-modify-write, as the ender's: one of both sees what the other has written before. */
+	if (atomic_compare_exchange_strong(&group->node->is_ended, &is_ended, false))
 		return S_OK;
 	result = group_gone(group->node);
 	if (handle_revoke(HANDLE_GROUP, handle)) {
@@ -103,13 +109,14 @@ static HRESULT group_create_handle(struct node *node, HGROUP *handle)
 		return hresult_from_status(status);
 	}
 	result = group_start(group, made);
-	if (SUCCEEDED(result))
+	if (result == S_OK)
 		*handle = made;
 	handle_put(made);
 	return result;
 }
 
-static HRESULT group_open(const char *identity, const char *group, HGROUP *handle)
+/* S_FALSE: what was opened has gone and come again. */
+static HRESULT group_open_once(const char *identity, const char *group, HGROUP *handle)
 {
 	struct node *node;
 	HRESULT result = node_open(identity, group, &node);
@@ -123,6 +130,17 @@ static HRESULT group_open(const char *identity, const char *group, HGROUP *handl
 		return result == PEER_E_INVALID_GROUP ? PEER_E_NOT_FOUND : result;
 	}
 	return group_create_handle(node, handle);
+}
+
+/* Each turn of the loop is somebody's deletion and joining, or stop and start, in between. */
+static HRESULT group_open(const char *identity, const char *group, HGROUP *handle)
+{
+	HRESULT result;
+
+	do {
+		result = group_open_once(identity, group, handle);
+	} while (result == S_FALSE);
+	return result;
 }
 
 /* ---- what clients hand in ----------------------------------------------------------------- */

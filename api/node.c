@@ -289,7 +289,7 @@ static void node_finish(struct node *node, enum ph_how how, uint32_t reason)
 	struct ph_hub *hub;
 
 	pthread_rwlock_wrlock(&node->lock);
-	atomic_store(&node->is_ended, true);
+	(void)atomic_exchange(&node->is_ended, true); /* read-modify-write: see group_start */
 	atomic_store(&node->is_listening, false);
 	atomic_store(&node->status, 0);
 	endpoint = node->endpoint;
