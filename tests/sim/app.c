@@ -143,6 +143,8 @@ static void close_won(struct record *record, enum ph_how how, uint32_t reason, c
 	sim_count(SIM_close_won);
 	record->wins++;
 	record->dead = true;
+	/* The owner may stand between its step to OPEN and on_open: then that still comes. */
+	record->dead_unopened = slot_word_state(word_of(record->id)) != SLOT_OPEN;
 	record->how = how;
 	record->reason = reason;
 	if (text != NULL)

@@ -207,7 +207,7 @@ void model_on_open(struct record *record, const struct ph_open_info *info)
 {
 	if (record->opened > 0)
 		breach("rule 1: on_open of %llx twice", ID(record));
-	if (record->dead)
+	if (record->dead_unopened)
 		breach("rule 3: on_open of %llx after its close returned 0", ID(record));
 	if (record->verify_refused || record->connect_refused)
 		breach("on_open of %llx, which was refused", ID(record));

@@ -28,6 +28,7 @@ struct record {
 	struct record *peer;
 	uint32_t opened, closed;
 	bool dead; /* a close has returned 0: no send may be accepted any more */
+	bool dead_unopened; /* and the slot was not OPEN then: it can never become so */
 	bool no_more_data; /* closed inside a callback of its own shard */
 	uint32_t wins, upgrades; /* closes of ours that returned 0, -EALREADY */
 	enum ph_how how; /* of the close that won */

@@ -65,11 +65,11 @@ static inline void sim_order(void)
 	(sim_point(), __c11_atomic_exchange(at, value, order))
 #define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
 	(sim_point(), __c11_atomic_compare_exchange_strong(at, expected, value, won, lost))
-#define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost)                \
-	(sim_point(),                                                                        \
-		sim_spurious() ? (*(expected) = __c11_atomic_load(at, lost), (_Bool)0)       \
-			       : __c11_atomic_compare_exchange_weak(                         \
-					 at, expected, value, won, lost))
+#define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost)   \
+	(sim_point(),                                                           \
+		sim_spurious()                                                  \
+			? (*(expected) = __c11_atomic_load(at, lost), (_Bool)0) \
+			: __c11_atomic_compare_exchange_weak(at, expected, value, won, lost))
 #define atomic_fetch_add_explicit(at, value, order) \
 	(sim_point(), __c11_atomic_fetch_add(at, value, order))
 #define atomic_fetch_sub_explicit(at, value, order) \
@@ -79,50 +79,50 @@ static inline void sim_order(void)
 #define atomic_fetch_and_explicit(at, value, order) \
 	(sim_point(), __c11_atomic_fetch_and(at, value, order))
 #else
-#define atomic_load_explicit(at, order)                        \
-	__extension__({                                        \
-		__auto_type sim_at = (at);                     \
-		__typeof__((void)0, *sim_at) sim_value;        \
-		sim_point();                                   \
-		if (sim_kept == (void *)sim_at)                \
-			sim_kept_out();                        \
-		__atomic_load(sim_at, &sim_value, (order));    \
-		sim_value;                                     \
+#define atomic_load_explicit(at, order)                     \
+	__extension__({                                     \
+		__auto_type sim_at = (at);                  \
+		__typeof__((void)0, *sim_at) sim_value;     \
+		sim_point();                                \
+		if (sim_kept == (void *)sim_at)             \
+			sim_kept_out();                     \
+		__atomic_load(sim_at, &sim_value, (order)); \
+		sim_value;                                  \
 	})
-#define atomic_store_explicit(at, value, order)                \
-	__extension__({                                        \
-		__auto_type sim_at = (at);                     \
-		__typeof__((void)0, *sim_at) sim_value = (value); \
-		sim_point();                                   \
-		sim_order();                                   \
-		if (sizeof(sim_value) != 1 ||                  \
+#define atomic_store_explicit(at, value, order)                                           \
+	__extension__({                                                                   \
+		__auto_type sim_at = (at);                                                \
+		__typeof__((void)0, *sim_at) sim_value = (value);                         \
+		sim_point();                                                              \
+		sim_order();                                                              \
+		if (sizeof(sim_value) != 1 ||                                             \
 			!sim_keep((void *)sim_at, *(unsigned char *)&sim_value, (order))) \
-			__atomic_store(sim_at, &sim_value, (order)); \
+			__atomic_store(sim_at, &sim_value, (order));                      \
 	})
-#define atomic_exchange_explicit(at, value, order)             \
-	__extension__({                                        \
-		__auto_type sim_at = (at);                     \
-		__typeof__((void)0, *sim_at) sim_value = (value); \
-		__typeof__((void)0, *sim_at) sim_before;       \
-		sim_point();                                   \
-		sim_order();                                   \
+#define atomic_exchange_explicit(at, value, order)                           \
+	__extension__({                                                      \
+		__auto_type sim_at = (at);                                   \
+		__typeof__((void)0, *sim_at) sim_value = (value);            \
+		__typeof__((void)0, *sim_at) sim_before;                     \
+		sim_point();                                                 \
+		sim_order();                                                 \
 		__atomic_exchange(sim_at, &sim_value, &sim_before, (order)); \
-		sim_before;                                    \
+		sim_before;                                                  \
 	})
-#define SIM_CAS(at, expected, value, weak, won, lost)          \
-	__extension__({                                        \
-		__auto_type sim_at = (at);                     \
-		__auto_type sim_expected = (expected);         \
-		__typeof__((void)0, *sim_at) sim_value = (value); \
-		_Bool sim_won = 0;                             \
-		sim_point();                                   \
-		sim_order();                                   \
-		if ((weak) && sim_spurious())                  \
-			__atomic_load(sim_at, sim_expected, (lost)); \
-		else                                           \
-			sim_won = __atomic_compare_exchange(   \
+#define SIM_CAS(at, expected, value, weak, won, lost)                                \
+	__extension__({                                                              \
+		__auto_type sim_at = (at);                                           \
+		__auto_type sim_expected = (expected);                               \
+		__typeof__((void)0, *sim_at) sim_value = (value);                    \
+		_Bool sim_won = 0;                                                   \
+		sim_point();                                                         \
+		sim_order();                                                         \
+		if ((weak) && sim_spurious())                                        \
+			__atomic_load(sim_at, sim_expected, (lost));                 \
+		else                                                                 \
+			sim_won = __atomic_compare_exchange(                         \
 				sim_at, sim_expected, &sim_value, 0, (won), (lost)); \
-		sim_won;                                       \
+		sim_won;                                                             \
 	})
 #define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
 	SIM_CAS(at, expected, value, 0, won, lost)
@@ -142,10 +142,10 @@ static inline void sim_order(void)
 #define atomic_store(at, value) atomic_store_explicit(at, value, __ATOMIC_SEQ_CST)
 #define atomic_exchange(at, value) atomic_exchange_explicit(at, value, __ATOMIC_SEQ_CST)
 #define atomic_compare_exchange_strong(at, expected, value) \
-	atomic_compare_exchange_strong_explicit( \
+	atomic_compare_exchange_strong_explicit(            \
 		at, expected, value, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 #define atomic_compare_exchange_weak(at, expected, value) \
-	atomic_compare_exchange_weak_explicit( \
+	atomic_compare_exchange_weak_explicit(            \
 		at, expected, value, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 #define atomic_fetch_add(at, value) atomic_fetch_add_explicit(at, value, __ATOMIC_SEQ_CST)
 #define atomic_fetch_sub(at, value) atomic_fetch_sub_explicit(at, value, __ATOMIC_SEQ_CST)
