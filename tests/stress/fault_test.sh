@@ -12,6 +12,7 @@ trap 'rm -rf "$work"' EXIT
 
 fail() {
 	echo "fault_test: $*" >&2
+	head -n 12 "$work/out" >&2
 	tail -n 60 "$work/out" >&2
 	exit 1
 }
