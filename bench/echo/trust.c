@@ -2,6 +2,7 @@
 #include "trust.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
 
 struct trust {
 	struct ph_credentials *credentials;
@@ -150,6 +152,21 @@ undo_chain:
 	return status;
 }
 
+/* Have OpenSSL look at each certificate's extensions here and now: it keeps what it finds in the
+ * certificate, and the shards, which share it, only read that then. False without memory. */
+static bool anchors_prepare(X509_STORE *anchors)
+{
+	STACK_OF(X509) *all = X509_STORE_get1_all_certs(anchors);
+
+	if (all == NULL)
+		return false;
+	for (int i = 0; i < sk_X509_num(all); i++)
+		(void)X509_check_purpose(sk_X509_value(all, i), -1, 0); /* judged when it is used */
+	sk_X509_pop_free(all, X509_free);
+	ERR_clear_error();
+	return true;
+}
+
 static int anchors_read(struct trust *trust, const char *path, char *why)
 {
 	FILE *file = fopen(path, "re");
@@ -164,6 +181,8 @@ static int anchors_read(struct trust *trust, const char *path, char *why)
 		ERR_clear_error();
 		return why_set(why, path, "no certificate in this file, or a damaged one");
 	}
+	if (!anchors_prepare(trust->anchors))
+		return why_set(why, path, strerror(ENOMEM));
 	return 0;
 }
 
