@@ -271,7 +271,7 @@ static bool tag_is_ended(const struct app_hub *hub, uint64_t tag)
 	for (uint32_t i = 0; i < hub->tags_count; i++)
 		if (hub->tags[i] == tag)
 			return hub->ended[i];
-	return false;
+	return true; /* another has its place by now */
 }
 
 static void user_open(struct app_hub *hub)
@@ -338,17 +338,20 @@ static void user_open(struct app_hub *hub)
 static void user_tag_end(struct app_hub *hub)
 {
 	uint32_t at = random_below(hub->tags_count);
+	enum ph_how how = random_one_in(3) ? PH_ABORT : PH_GRACEFUL;
+	uint64_t tag;
 	int status;
 
 	if (!hub_enter(hub))
 		return;
+	tag = hub->tags[at];
 	hub->ended[at] = true;
-	status = ph_tag_end(hub->hub, hub->tags[at], random_one_in(3) ? PH_ABORT : PH_GRACEFUL, 0);
-	TRACE3("tag %llu of hub %llu ends: %lld", hub->tags[at], hub->number, status);
+	status = ph_tag_end(hub->hub, tag, how, 0);
+	TRACE3("tag %llu of hub %llu ends: %lld", tag, hub->number, status);
 	sim_count(SIM_tag_ended);
 	if (status != 0 && status != -ENOMEM)
 		breach("ph_tag_end returned %d", status);
-	if (status == 0) {
+	if (status == 0 && hub->tags[at] == tag) { /* else another fiber ended it, too */
 		hub->tags[at] = tag_next++;
 		hub->ended[at] = false;
 	}
