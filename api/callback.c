@@ -418,11 +418,15 @@ static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_r
 
 	(void)hub_user;
 	(void)id;
-	if (connection == NULL) /* it ended before its chain was verified */
+	if (connection == NULL) { /* it ended before its chain was verified */
+		runtime_tell_end(receipt, "", "");
 		return;
+	}
 	node = connection->node;
 	if (!connection->is_accepted && connection->credential == NULL)
 		proof_take(connection);
+	runtime_tell_end(receipt, node->membership->group,
+		connection->credential != NULL ? connection->credential->identity : "");
 	connection_publish(connection, true);
 	pthread_rwlock_wrlock(&node->lock);
 	if (connection->state == CONNECTION_OPEN)

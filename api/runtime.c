@@ -36,22 +36,27 @@ struct endpoint {
 };
 
 static struct {
-	pthread_mutex_t lifecycle; /* one Startup or Shutdown at a time; guards count */
+	pthread_mutex_t lifecycle; /* one Startup or Shutdown at a time; guards count and engine */
 	uint32_t count;
+	struct ph_options engine; /* PeerhubSetEngine; size 0: none */
 	atomic_bool is_started;
 
 	pthread_rwlock_t hub_lock; /* shared while somebody hands the hub to the engine */
 	struct ph_hub *hub;
 	struct trust_cache *trust_cache; /* constant while there is a hub */
+	peerhub_end_callback end_callback; /* both constant while there is a hub */
+	void *end_user;
 
 	pthread_mutex_t endpoint_lock; /* guards the rest */
 	struct endpoint endpoints[RUNTIME_ENDPOINTS_MAX];
 	char environment[256]; /* PEERHUB_LISTEN as it was at start-up; "": not set */
 	char chosen[PH_ADDRESS_TEXT_BYTES]; /* PeerhubSetListen; "": by the environment */
+	int inherited; /* PeerhubSetListenDescriptor; -1: none */
 } runtime = {
 	.lifecycle = PTHREAD_MUTEX_INITIALIZER,
 	.hub_lock = PTHREAD_RWLOCK_INITIALIZER,
 	.endpoint_lock = PTHREAD_MUTEX_INITIALIZER,
+	.inherited = -1,
 };
 
 bool runtime_is_started(void)
@@ -126,6 +131,58 @@ static HRESULT environment_timeouts(struct ph_options *options)
 	return result;
 }
 
+/* What PeerhubSetEngine chose; time-outs it left at 0 stay the environment's. */
+static void engine_options(struct ph_options *options)
+{
+	const struct ph_options environment = *options;
+
+	*options = runtime.engine;
+	options->user = NULL;
+	if (options->timeout_connect_ms == 0)
+		options->timeout_connect_ms = environment.timeout_connect_ms;
+	if (options->timeout_handshake_ms == 0)
+		options->timeout_handshake_ms = environment.timeout_handshake_ms;
+	if (options->timeout_welcome_ms == 0)
+		options->timeout_welcome_ms = environment.timeout_welcome_ms;
+}
+
+HRESULT PeerhubSetEngine(const struct ph_options *options)
+{
+	detail_clear();
+	if (options != NULL && options->size != sizeof(*options))
+		return detail_fail(E_INVALIDARG, "size is %u, not that of struct ph_options (%zu)",
+			options->size, sizeof(*options));
+	pthread_mutex_lock(&runtime.lifecycle);
+	if (options != NULL)
+		runtime.engine = *options;
+	else
+		memset(&runtime.engine, 0, sizeof(runtime.engine));
+	pthread_mutex_unlock(&runtime.lifecycle);
+	return S_OK;
+}
+
+HRESULT PeerhubSetEndCallback(peerhub_end_callback callback, void *user)
+{
+	HRESULT result = S_OK;
+
+	detail_clear();
+	pthread_mutex_lock(&runtime.lifecycle);
+	if (runtime.count > 0) {
+		result = detail_fail(PEER_E_GROUP_IN_USE, "Grouping is started");
+	} else {
+		runtime.end_callback = callback;
+		runtime.end_user = user;
+	}
+	pthread_mutex_unlock(&runtime.lifecycle);
+	return result;
+}
+
+void runtime_tell_end(const struct ph_receipt *receipt, const char *group, const char *identity)
+{
+	if (runtime.end_callback != NULL)
+		runtime.end_callback(runtime.end_user, receipt, group, identity);
+}
+
 static HRESULT runtime_hub_start(struct ph_hub **hub)
 {
 	struct ph_options options = {.size = sizeof(options)};
@@ -135,6 +192,8 @@ static HRESULT runtime_hub_start(struct ph_hub **hub)
 
 	if (FAILED(result))
 		return result;
+	if (runtime.engine.size != 0)
+		engine_options(&options);
 	status = ph_hub_start(&options, &connection_callbacks, hub, why);
 	if (status >= 0)
 		return S_OK;
@@ -264,6 +323,10 @@ static HRESULT endpoint_wanted(char text[PH_ADDRESS_TEXT_BYTES], ph_address *add
 {
 	const char *wanted = RUNTIME_LISTEN_DEFAULT;
 
+	if (runtime.inherited >= 0) {
+		(void)!snprintf(text, PH_ADDRESS_TEXT_BYTES, "descriptor %d", runtime.inherited);
+		return S_OK;
+	}
 	if (runtime.chosen[0] != '\0')
 		wanted = runtime.chosen;
 	else if (runtime.environment[0] != '\0')
@@ -301,7 +364,10 @@ static HRESULT endpoint_start(struct endpoint *endpoint, const char *text, ph_ad
 
 	if (hub == NULL)
 		return PEER_E_NOT_INITIALIZED;
-	status = ph_listen(hub, &options, &endpoint->bound);
+	if (runtime.inherited >= 0)
+		status = ph_listen_fd(hub, runtime.inherited, &options, &endpoint->bound);
+	else
+		status = ph_listen(hub, &options, &endpoint->bound);
 	if (status == -EADDRINUSE && strcmp(text, RUNTIME_LISTEN_DEFAULT) == 0) {
 		options.address.sin6_port = 0;
 		status = ph_listen(hub, &options, &endpoint->bound);
@@ -322,7 +388,7 @@ HRESULT runtime_listen(struct endpoint **listening)
 {
 	char text[PH_ADDRESS_TEXT_BYTES];
 	struct endpoint *endpoint = NULL;
-	ph_address address;
+	ph_address address = {0};
 	HRESULT result;
 
 	*listening = NULL;
@@ -374,6 +440,23 @@ HRESULT PeerhubSetListen(const char *host_port)
 		return detail_fail(E_INVALIDARG, "%.100s is not a numeric host:port", host_port);
 	pthread_mutex_lock(&runtime.endpoint_lock);
 	strcpy(runtime.chosen, host_port != NULL ? host_port : "");
+	pthread_mutex_unlock(&runtime.endpoint_lock);
+	return S_OK;
+}
+
+HRESULT PeerhubSetListenDescriptor(int fd)
+{
+	int listening = 0, type = 0;
+	socklen_t bytes = sizeof(listening), type_bytes = sizeof(type);
+
+	detail_clear();
+	if (fd >= 0 &&
+		(getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &bytes) < 0 ||
+			getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) < 0 || !listening ||
+			type != SOCK_STREAM))
+		return detail_fail(E_INVALIDARG, "descriptor %d is not a listening TCP socket", fd);
+	pthread_mutex_lock(&runtime.endpoint_lock);
+	runtime.inherited = fd < 0 ? -1 : fd;
 	pthread_mutex_unlock(&runtime.endpoint_lock);
 	return S_OK;
 }

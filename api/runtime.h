@@ -33,6 +33,9 @@ bool runtime_is_started(void);
 struct ph_hub *runtime_hub_get(void);
 void runtime_hub_put(void);
 
+/* PeerhubSetEndCallback's, if any. Engine threads. */
+void runtime_tell_end(const struct ph_receipt *receipt, const char *group, const char *identity);
+
 /* What the chains of peers are checked with. NULL: no memory for it, everything still works. */
 struct trust_cache;
 struct trust_cache *runtime_trust_cache(void);

@@ -12,6 +12,8 @@ extern "C" {
 #endif
 
 struct ph_hub;
+struct ph_options;
+struct ph_receipt;
 
 /* Payload of one PeerGroupSendData: 64 MiB, above the 60 MB record limit of the protocol. */
 #define PEERHUB_MESSAGE_BYTES_MAX (64u << 20)
@@ -37,6 +39,40 @@ PEERHUB_P2P_API HRESULT PeerhubSetHome(const char *directory);
  * Returns  S_OK; E_INVALIDARG (not such an address); E_OUTOFMEMORY
  */
 PEERHUB_P2P_API HRESULT PeerhubSetListen(const char *host_port);
+
+/*
+ * Take an inherited listening socket (socket activation) instead of PeerhubSetListen: the next group that
+ * goes online listens on a duplicate of it, and those after it join it.
+ *
+ * fd  a listening TCP socket; stays the caller's and open for as long as groups go online; -1: none any more
+ * Returns  S_OK; E_INVALIDARG (not a listening TCP socket)
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetListenDescriptor(int fd);
+
+/*
+ * Options of the connection engine (peerhub.h) for the next first PeerGroupStartup: sizes, limits,
+ * time-outs. Fields of 0 mean their defaults; `user` is not used. They win over PEERHUB_TIMEOUT_*.
+ *
+ * options  copied; NULL: the defaults again
+ * Returns  S_OK; E_INVALIDARG (`size` is of no version this library knows)
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetEngine(const struct ph_options *options);
+
+/*
+ * Hear of every end of a connection of this process, refused and failed ones too, and of those that
+ * never said who they are. Called on the engine's threads, several at once: it must not block, nor call
+ * PeerGroupShutdown.
+ *
+ * group, identity  of the connection, UTF-8, "" when not known; borrowed, like the receipt
+ */
+typedef void (*peerhub_end_callback)(
+	void *user, const struct ph_receipt *receipt, const char *group, const char *identity);
+/*
+ * Choose who hears of the ends from the next first PeerGroupStartup on; NULL: nobody.
+ *
+ * Returns  S_OK; PEER_E_GROUP_IN_USE (Grouping is started)
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetEndCallback(peerhub_end_callback callback, void *user);
 
 /*
  * The native hub behind a group and the tag of its connections, to use peerhub.h beside p2p.h.
