@@ -329,7 +329,9 @@ void model_on_closed(struct record *record, const struct ph_receipt *receipt)
 			ID(record));
 	socket = net_find_owned(shard->ring, owner);
 	/* Whose peer aborted and was refused the reset sees a FIN like that of an orderly end. */
-	if (socket != NULL && (socket->peer == NULL || !socket->peer->refused_disconnect) &&
+	record->reset_was_refused =
+		socket != NULL && socket->peer != NULL && socket->peer->refused_disconnect;
+	if (socket != NULL && !record->reset_was_refused &&
 		socket->out.arrived_ever < receipt->bytes_acknowledged)
 		breach("rule 7: %llx says %llu bytes are acknowledged, %llu have arrived",
 			ID(record), (unsigned long long)receipt->bytes_acknowledged,
@@ -380,6 +382,10 @@ static bool has_heard_goodbye(const struct record *record)
 {
 	const struct ph_receipt *receipt = &record->receipt;
 
+	/* On a raw stream without TLS a FIN is all the goodbye there is. */
+	if (record->reset_was_refused && record->framing == PH_FRAMING_RAW &&
+		record->tls == PH_TLS_NONE)
+		return false;
 	return record->opened == 1 && receipt->side == PH_SIDE_REMOTE &&
 		(receipt->reason == PH_REASON_REMOTE_CLOSE ||
 			receipt->reason == PH_REASON_REMOTE_LEAVING);

@@ -35,6 +35,7 @@ struct record {
 	uint32_t reason;
 	char text[PH_TEXT_BYTES_MAX + 1];
 	bool verify_refused, connect_refused;
+	bool reset_was_refused; /* its peer aborted, the kernel refused the reset: a FIN came instead */
 	uint32_t sent[FIBERS_MAX + 1],
 		got[FIBERS_MAX + 1]; /* by sending fiber: accepted, delivered */
 	uint64_t sent_bytes, sent_messages, got_messages;
