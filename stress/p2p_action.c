@@ -915,6 +915,7 @@ static void raise_node(struct p2p_play *play, struct p2p_hand *hand)
 		(void)p2p_register(play, hand, handle, false);
 	if (!node_is_steady(play, node))
 		p2p_group_connect(play, handle, by != node ? by : NULL);
+	p2p_handle_put(play->audit, handle);
 }
 
 /* ---- an actor's operation -------------------------------------------------------------- */

@@ -37,7 +37,8 @@ void p2p_step(struct p2p_play *play, struct p2p_hand *hand); /* one random opera
 /* One PeerGroupStartup and its PeerGroupShutdown; the former tries until it works. */
 void p2p_library_start(struct p2p_play *play);
 void p2p_library_stop(struct p2p_play *play);
-/* PeerGroupOpen, joining again when it has been deleted. NULL: it did not work out. */
+/* PeerGroupOpen, joining again when it has been deleted. Counted until p2p_handle_put; NULL: it did not
+ * work out. */
 struct p2p_handle *p2p_group_open(struct p2p_play *play, struct p2p_node *node, bool is_anchor);
 void p2p_group_close(struct p2p_play *play, struct p2p_handle *handle);
 /* Going online: by discovery or, with `by`, by that node's address. */

@@ -9,11 +9,12 @@
  * bound to meet; while allocations fail on purpose it is allowed to all but those that need none.
  *
  * Connections. A link is one end of one connection, known by its id, which is never used twice. Of
- * all PeerGroupCloseDirectConnection calls on it at most one wins. Per registration, in the order of
- * its queue: CONNECTED, data, DISCONNECTED, or FAILED alone, and nothing after that; one that was
- * registered while the connection was there may miss the beginning. Messages arrive whole, in the
- * order of their lane, from one other end. At a steady node, whose anchor registration lives from
- * before the first connection until after the last, nothing may be missing.
+ * all PeerGroupCloseDirectConnection calls on it at most one wins, and none on a neighbor. Per
+ * registration, in the order of its queue: CONNECTED, data, DISCONNECTED, or FAILED alone, and nothing
+ * after that; one that was registered while the connection was there may miss the beginning. Messages
+ * arrive whole, in the order of their lane, from one other end; a registration without connection
+ * events may miss some, while nobody at its node has any. At a steady node, whose anchor registration
+ * lives from before the first connection until after the last, nothing may be missing.
  *
  * Threads: any. Locks are held for a few instructions, but for a registration's, which is held around
  * PeerGroupGetEventData so that what is judged is the order of the queue.
@@ -28,6 +29,8 @@
 #define P2P_LINKS 8192u /* of one round; a power of two */
 #define P2P_HANDLES 64u /* live and remembered */
 #define P2P_REGISTRATIONS 24u
+#define P2P_CONNECTION_TYPES \
+	((1u << PEER_GROUP_EVENT_DIRECT_CONNECTION) | (1u << PEER_GROUP_EVENT_NEIGHBOR_CONNECTION))
 
 #define P2P_SITUATION_NO_GROUP 1u /* has no group handle: PEER_E_INVALID_GROUP is no answer */
 #define P2P_SITUATION_NEEDS_MEMORY 2u /* needs memory: E_OUTOFMEMORY when allocations fail */
@@ -212,8 +215,9 @@ void p2p_call_end_stranger(
 
 /* Before PeerGroupOpen or Join: a place to remember it. NULL: all are in use. */
 struct p2p_handle *p2p_handle_begin(struct p2p_audit *audit, struct p2p_node *node);
-void p2p_handle_end(
-	struct p2p_audit *audit, struct p2p_handle *handle, HGROUP value); /* NULL: failed */
+/* After it; NULL: it failed. Else the caller has it counted until he puts it: from here on others pick
+ * it and close it, and a place that nobody counts is the next handle's. */
+void p2p_handle_end(struct p2p_audit *audit, struct p2p_handle *handle, HGROUP value);
 /* Some handle, counted until put; live ones or, when `stale`, remembered ones. NULL: none. */
 struct p2p_handle *p2p_handle_pick(struct p2p_audit *audit, struct random *random, bool stale);
 void p2p_handle_put(struct p2p_audit *audit, struct p2p_handle *handle);

@@ -137,8 +137,10 @@ static struct p2p_handle *anchor_make(
 		if (handle == NULL) { /* deleted in a wild round: it comes back as a common one */
 			struct p2p_handle *joined = p2p_group_open(&spin->play, node, false);
 
-			if (joined != NULL)
+			if (joined != NULL) {
 				p2p_group_close(&spin->play, joined);
+				p2p_handle_put(spin->audit, joined);
+			}
 		}
 	} while (handle == NULL);
 	while (!p2p_register(&spin->play, hand, handle, true))
@@ -339,6 +341,8 @@ static void round_run(struct p2p_spin *spin, struct p2p_hand *hand)
 		spin->phase = "closing what is left of a steady round";
 		anchors_drain(spin, anchors);
 		anchors_judge(spin, anchors);
+		for (uint32_t i = 0; i < P2P_IDENTITIES; i++)
+			p2p_handle_put(spin->audit, anchors[i]);
 	}
 	round_end(spin, hand);
 	P2P_COUNT(spin->audit, rounds);

@@ -25,12 +25,12 @@ endforeach()
 file(GLOB STRESS_TESTS CONFIGURE_DEPENDS stress/*_test.c)
 if(STRESS_TESTS)
 	add_library(stress_nouns STATIC)
-	foreach(noun audit histogram id_map message)
+	foreach(noun audit histogram id_map message p2p_audit)
 		target_sources(stress_nouns PRIVATE ${PROJECT_SOURCE_DIR}/stress/${noun}.c)
 	endforeach()
 	target_link_libraries(stress_nouns PUBLIC peerhub_flags)
 	foreach(source ${STRESS_TESTS})
-		peerhub_test(stress ${source} stress_nouns peerhub_engine peerhub_seam)
+		peerhub_test(stress ${source} stress_nouns peerhub_api peerhub_engine peerhub_seam)
 	endforeach()
 endif()
 
@@ -44,6 +44,6 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUA
 endif()
 
 # What has a file of its own: the simulator, failure loops, attacks, and their like.
-foreach(part sim nth attack crash mutations leak spin parsers tls)
+foreach(part sim nth attack crash guard mutations leak spin parsers tls)
 	include(${CMAKE_CURRENT_SOURCE_DIR}/${part}.cmake OPTIONAL)
 endforeach()
