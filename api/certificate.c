@@ -21,6 +21,7 @@
  */
 #include "api/certificate.h"
 
+#include "api/crypto.h"
 #include "api/der.h"
 
 #include <errno.h>
@@ -509,32 +510,35 @@ int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REF
 	return 0;
 }
 
-bool certificate_is_signed_by(X509 *x509, X509 *issuer)
+int certificate_verify(X509 *x509, X509 *issuer)
 {
 	EVP_PKEY *key;
-	bool good;
 
 	ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
 	key = X509_get0_pubkey(issuer);
-	good = key != NULL && X509_verify(x509, key) == 1;
+	if (key == NULL || X509_verify(x509, key) != 1)
+		return crypto_failure(-EINVAL);
 	ERR_pop_to_mark();
-	return good;
+	return 0;
 }
 
-X509 *certificate_from_der(const uint8_t *der, size_t der_bytes)
+int certificate_from_der(const uint8_t *der, size_t der_bytes, X509 **x509)
 {
 	const unsigned char *at = der;
-	X509 *x509;
 
+	*x509 = NULL;
 	if (der_bytes == 0 || der_bytes > CERTIFICATE_DER_BYTES_MAX)
-		return NULL;
-	x509 = d2i_X509(NULL, &at, (long)der_bytes);
-	if (x509 != NULL && at != der + der_bytes) {
-		X509_free(x509);
-		x509 = NULL;
-	}
+		return -EINVAL;
 	ERR_clear_error();
-	return x509;
+	*x509 = d2i_X509(NULL, &at, (long)der_bytes);
+	if (*x509 == NULL)
+		return crypto_failure(-EINVAL);
+	ERR_clear_error();
+	if (at == der + der_bytes)
+		return 0;
+	X509_free(*x509);
+	*x509 = NULL;
+	return -EINVAL;
 }
 
 int certificate_to_der(X509 *x509, uint8_t **der, size_t *der_bytes)
@@ -634,9 +638,11 @@ static int add_authority_key(X509 *x509, EVP_PKEY *signer)
 	struct der_writer writer = {.bytes = 0};
 	uint8_t spki[KEY_SPKI_BYTES_MAX], digest[PEER_DIGEST_BYTES];
 	size_t spki_bytes;
+	int status;
 
-	if (key_spki(signer, spki, &spki_bytes) < 0)
-		return -EINVAL;
+	status = key_spki(signer, spki, &spki_bytes);
+	if (status < 0)
+		return status;
 	peer_digest(spki, spki_bytes, digest);
 	der_put_value(&writer, DER_CONTEXT(0), digest, 20);
 	der_wrap(&writer, 0, DER_SEQUENCE);
@@ -709,12 +715,11 @@ static int set_key(X509 *x509, const uint8_t *spki, size_t spki_bytes)
 {
 	const unsigned char *at = spki;
 	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, (long)spki_bytes);
-	int status = -EINVAL; /* the right form, but not a point of the curve */
+	bool is_set = key != NULL && X509_set_pubkey(x509, key) == 1;
 
-	if (key != NULL && X509_set_pubkey(x509, key) == 1)
-		status = 0;
 	EVP_PKEY_free(key);
-	return status;
+	/* Else the right form, but not a point of the curve. */
+	return is_set ? 0 : crypto_failure(-EINVAL);
 }
 
 static int set_fields(X509 *x509, const struct certificate_request *request)
@@ -732,7 +737,7 @@ static int set_fields(X509 *x509, const struct certificate_request *request)
 		(ASN1_TIME_set(X509_getm_notBefore(x509), (time_t)request->valid_from_s) == NULL ||
 			ASN1_TIME_set(X509_getm_notAfter(x509), (time_t)request->valid_to_s) ==
 				NULL))
-		status = -EINVAL;
+		status = crypto_failure(-EINVAL);
 	if (status == 0)
 		status = set_key(x509, request->spki, request->spki_bytes);
 	return status;
@@ -765,8 +770,9 @@ int certificate_issue(const struct certificate_request *request, EVP_PKEY *signe
 	int status;
 
 	*x509 = NULL;
+	ERR_clear_error();
 	if (!request_is_valid(request) || !key_is_allowed(signer))
-		return -EINVAL;
+		return crypto_failure(-EINVAL);
 	made = X509_new();
 	if (made == NULL)
 		return -ENOMEM;

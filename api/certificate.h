@@ -66,10 +66,11 @@ struct certificate_info {
 
 /* Read one certificate strictly. 0; -EINVAL (refusal says what is wrong); -ENOMEM. */
 int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REFUSAL_BYTES]);
-/* Is it signed by that certificate's key? Costs one public-key operation. */
-bool certificate_is_signed_by(X509 *x509, X509 *issuer);
-/* DER to X509; NULL when it is not exactly one certificate or too large. Free with X509_free. */
-X509 *certificate_from_der(const uint8_t *der, size_t der_bytes);
+/* 0: signed by that certificate's key; -EINVAL: not; -ENOMEM: nobody knows. Costs one public-key
+ * operation. */
+int certificate_verify(X509 *x509, X509 *issuer);
+/* 0; -EINVAL: not exactly one certificate, or too large; -ENOMEM. *x509 is NULL then. X509_free. */
+int certificate_from_der(const uint8_t *der, size_t der_bytes, X509 **x509);
 /* X509 to DER (malloc); 0 or -ENOMEM. */
 int certificate_to_der(X509 *x509, uint8_t **der, size_t *der_bytes);
 

@@ -4,6 +4,7 @@
  */
 #include "api/identity.h"
 
+#include "api/crypto.h"
 #include "api/detail.h"
 #include "api/pkcs7.h"
 #include "api/text.h"
@@ -82,35 +83,48 @@ HRESULT identity_resolve(const char *name, char resolved[PH_NAME_BYTES_MAX])
 
 /* A key file holds both halves, and the name is made of the public one: a bit turned in the private one
  * would show only in signatures that nobody accepts. */
-static bool halves_fit(EVP_PKEY *key)
+static int halves_check(EVP_PKEY *key)
 {
-	EVP_PKEY_CTX *check = EVP_PKEY_CTX_new(key, NULL);
-	bool fit = check != NULL && EVP_PKEY_pairwise_check(check) == 1;
+	EVP_PKEY_CTX *check;
+	bool fit;
 
-	EVP_PKEY_CTX_free(check);
 	ERR_clear_error();
-	return fit;
+	check = EVP_PKEY_CTX_new(key, NULL);
+	fit = check != NULL && EVP_PKEY_pairwise_check(check) == 1;
+	EVP_PKEY_CTX_free(check);
+	if (!fit)
+		return crypto_failure(-EINVAL);
+	ERR_clear_error();
+	return 0;
 }
 
-bool identity_key_fits(const char *name, EVP_PKEY *key)
+int identity_key_check(const char *name, EVP_PKEY *key)
 {
 	char authority[PEER_AUTHORITY_BYTES];
 	uint8_t spki[KEY_SPKI_BYTES_MAX];
 	size_t spki_bytes;
+	int status = key_spki(key, spki, &spki_bytes);
 
-	if (key_spki(key, spki, &spki_bytes) < 0)
-		return false;
+	if (status < 0)
+		return status;
 	peer_authority_of_key(spki, spki_bytes, authority);
-	return strncmp(name, authority, PEER_AUTHORITY_CHARS) == 0 && halves_fit(key);
+	if (strncmp(name, authority, PEER_AUTHORITY_CHARS) != 0)
+		return -EINVAL;
+	return halves_check(key);
 }
 
 HRESULT identity_key_decode(const char *name, const struct store_bytes *der, EVP_PKEY **key)
 {
-	*key = key_from_der(der->data, der->bytes);
-	if (*key != NULL && identity_key_fits(name, *key))
+	int status = key_from_der(der->data, der->bytes, key);
+
+	if (status == 0)
+		status = identity_key_check(name, *key);
+	if (status == 0)
 		return S_OK;
 	EVP_PKEY_free(*key);
 	*key = NULL;
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
 	return detail_fail(PEER_E_NO_KEY_ACCESS, "the private key file of %.200s is damaged", name);
 }
 
@@ -182,9 +196,10 @@ static HRESULT draft_with_key(struct identity_draft *draft, const char *classifi
 	char authority[PEER_AUTHORITY_BYTES];
 	uint8_t spki[KEY_SPKI_BYTES_MAX];
 	size_t spki_bytes;
+	int status = key_spki(key, spki, &spki_bytes);
 
-	if (key_spki(key, spki, &spki_bytes) < 0)
-		return identity_crypto_failure(-EINVAL, "naming a key");
+	if (status < 0)
+		return identity_crypto_failure(status, "naming a key");
 	peer_authority_of_key(spki, spki_bytes, authority);
 	if (peer_name_make(authority, classifier, draft->identity.name) < 0)
 		return detail_fail(E_INVALIDARG, "classifier is malformed or too long");
@@ -306,17 +321,20 @@ HRESULT identity_certificate(const struct store_identity *identity, X509 **x509)
 {
 	struct certificate_info *info = malloc(sizeof(*info));
 	char refusal[REFUSAL_BYTES] = "not DER";
-	int status = info != NULL ? -EINVAL : -ENOMEM;
+	int status = -ENOMEM;
 
-	*x509 = certificate_from_der(identity->certificate.data, identity->certificate.bytes);
-	if (info != NULL && *x509 != NULL)
+	*x509 = NULL;
+	if (info != NULL)
+		status = certificate_from_der(
+			identity->certificate.data, identity->certificate.bytes, x509);
+	if (status == 0)
 		status = certificate_read(*x509, info, refusal);
-	if (status == 0 &&
-		(info->kind != CERTIFICATE_IDC || strcmp(info->name, identity->name) != 0 ||
-			strcmp(info->friendly_name, identity->friendly_name) != 0 ||
-			!certificate_is_signed_by(*x509, *x509))) {
+	if (status == 0) {
 		snprintf(refusal, sizeof(refusal), "not signed by its key, or of another name");
-		status = -EINVAL;
+		status = info->kind == CERTIFICATE_IDC && strcmp(info->name, identity->name) == 0 &&
+				strcmp(info->friendly_name, identity->friendly_name) == 0
+			? certificate_verify(*x509, *x509)
+			: -EINVAL;
 	}
 	free(info);
 	if (status == 0)
@@ -364,7 +382,10 @@ HRESULT identity_certificate_check(X509 *x509, int64_t now_s, struct certificate
 		return not_identity("not an identity certificate");
 	if (now_s < info->valid_from_s || now_s > info->valid_to_s)
 		return not_identity("the certificate is expired or not yet valid");
-	if (!certificate_is_signed_by(x509, x509))
+	status = certificate_verify(x509, x509);
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
+	if (status < 0)
 		return not_identity("the certificate is not signed by its own key");
 	return S_OK;
 }

@@ -54,9 +54,9 @@ HRESULT identity_export(const char *name, const char *password, char **xml);
 /* A private key of the store, as an object. Codes of store_identity_key; PEER_E_NO_KEY_ACCESS also
  * when the file holds no key or not this name's. */
 HRESULT identity_load_key(const char *name, EVP_PKEY **key);
-/* Does the key belong to the name, and its private half to its public one? */
-bool identity_key_fits(const char *name, EVP_PKEY *key);
-/* Bytes of a key file to a key that fits `name`. PEER_E_NO_KEY_ACCESS. */
+/* 0: the key belongs to the name, and its private half to its public one; -EINVAL: not; -ENOMEM. */
+int identity_key_check(const char *name, EVP_PKEY *key);
+/* Bytes of a key file to a key that fits `name`. PEER_E_NO_KEY_ACCESS, E_OUTOFMEMORY. */
 HRESULT identity_key_decode(const char *name, const struct store_bytes *der, EVP_PKEY **key);
 
 /* UTF-16 text of at most units_max units and not over `bytes` to malloc'd UTF-8.

@@ -8,6 +8,7 @@
  */
 #include "api/identity.h"
 
+#include "api/crypto.h"
 #include "api/detail.h"
 #include "api/text.h"
 #include "api/xml.h"
@@ -216,10 +217,12 @@ static bool mac_is_good(PKCS12 *container, const char *password)
 static int unpack(const uint8_t *der, size_t der_bytes, const char *password, struct found *found)
 {
 	const unsigned char *at = der;
-	PKCS12 *container = d2i_PKCS12(NULL, &at, (long)der_bytes);
 	STACK_OF(PKCS7) *safes = NULL;
+	PKCS12 *container;
 	int status = -EINVAL;
 
+	ERR_clear_error();
+	container = d2i_PKCS12(NULL, &at, (long)der_bytes);
 	if (container != NULL && at == der + der_bytes && mac_is_good(container, password))
 		safes = PKCS12_unpack_authsafes(container);
 	if (safes != NULL && sk_PKCS7_num(safes) <= BAGS_MAX)
@@ -230,10 +233,10 @@ static int unpack(const uint8_t *der, size_t der_bytes, const char *password, st
 	PKCS12_free(container);
 	if (status == 0 && (found->key == NULL || found->x509 == NULL))
 		status = -EINVAL;
-	if (ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
-		status = -ENOMEM;
+	if (status < 0)
+		return crypto_failure(status);
 	ERR_clear_error();
-	return status;
+	return 0;
 }
 
 static HRESULT not_export(const char *why)
@@ -247,13 +250,17 @@ static HRESULT draft_found(
 	struct certificate_info info;
 	uint8_t *der;
 	size_t der_bytes;
+	int status;
 	HRESULT result = identity_certificate_check(found->x509, identity_now_s(), &info);
 
 	if (FAILED(result))
 		return result;
 	if (strcmp(info.name, name) != 0)
 		return not_export("PEERNAME is not the name in the certificate");
-	if (!identity_key_fits(info.name, found->key))
+	status = identity_key_check(info.name, found->key);
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
+	if (status < 0)
 		return not_export("the key is not the one in the certificate");
 	memcpy(draft->identity.name, info.name, sizeof(info.name));
 	memcpy(draft->identity.friendly_name, info.friendly_name, sizeof(info.friendly_name));

@@ -173,7 +173,7 @@ static HRESULT check_signature(const struct xml_document *document, struct invit
 	struct store_bytes signature = {0};
 	uint8_t *data;
 	size_t bytes;
-	bool is_good;
+	int status = -EINVAL;
 	HRESULT result = read_bytes(document, "SIGNATURE", &signature);
 
 	if (FAILED(result))
@@ -184,11 +184,13 @@ static HRESULT check_signature(const struct xml_document *document, struct invit
 		store_bytes_free(&signature);
 		return E_OUTOFMEMORY;
 	}
-	is_good = signature.bytes > 0 &&
-		key_verify(issuer, data, bytes, signature.data, signature.bytes);
+	if (signature.bytes > 0)
+		status = key_verify(issuer, data, bytes, signature.data, signature.bytes);
 	free(data);
 	store_bytes_free(&signature);
-	return is_good ? S_OK : not_trusted("SIGNATURE is missing or not the issuer's");
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
+	return status == 0 ? S_OK : not_trusted("SIGNATURE is missing or not the issuer's");
 }
 
 static HRESULT read_properties(struct invitation *invitation)

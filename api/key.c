@@ -5,6 +5,8 @@
  */
 #include "api/key.h"
 
+#include "api/crypto.h"
+
 #include <errno.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -74,23 +76,26 @@ void key_der_free(uint8_t *der, size_t der_bytes)
 		OPENSSL_clear_free(der, der_bytes);
 }
 
-EVP_PKEY *key_from_der(const uint8_t *der, size_t der_bytes)
+int key_from_der(const uint8_t *der, size_t der_bytes, EVP_PKEY **key)
 {
 	const unsigned char *at = der;
 	PKCS8_PRIV_KEY_INFO *info;
-	EVP_PKEY *key;
+	EVP_PKEY *found;
 
+	*key = NULL;
 	if (der_bytes == 0 || der_bytes > KEY_DER_BYTES_MAX)
-		return NULL;
+		return -EINVAL;
+	ERR_clear_error();
 	info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)der_bytes);
-	key = info != NULL && at == der + der_bytes ? EVP_PKCS82PKEY(info) : NULL;
+	found = info != NULL && at == der + der_bytes ? EVP_PKCS82PKEY(info) : NULL;
 	PKCS8_PRIV_KEY_INFO_free(info);
-	if (key != NULL && !key_is_allowed(key)) {
-		EVP_PKEY_free(key);
-		key = NULL;
+	if (found == NULL || !key_is_allowed(found)) {
+		EVP_PKEY_free(found);
+		return crypto_failure(-EINVAL);
 	}
 	ERR_clear_error();
-	return key;
+	*key = found;
+	return 0;
 }
 
 /* ---- public keys ------------------------------------------------------------------------ */
@@ -143,12 +148,9 @@ int key_spki(EVP_PKEY *key, uint8_t spki[KEY_SPKI_BYTES_MAX], size_t *spki_bytes
 	X509_PUBKEY *field = NULL;
 	int status;
 
-	if (!key_is_allowed(key))
-		return -EINVAL;
-	if (X509_PUBKEY_set(&field, key) != 1) {
-		ERR_clear_error();
-		return -EINVAL;
-	}
+	ERR_clear_error();
+	if (!key_is_allowed(key) || X509_PUBKEY_set(&field, key) != 1)
+		return crypto_failure(-EINVAL);
 	status = key_spki_of_field(field, spki, spki_bytes);
 	X509_PUBKEY_free(field);
 	return status;
@@ -200,18 +202,20 @@ int key_sign(
 	return 0;
 }
 
-bool key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
+int key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
 	size_t signature_bytes)
 {
 	const EVP_MD *digest = key_is_ed25519(key) ? NULL : EVP_sha256();
 	EVP_MD_CTX *context;
 	bool good;
 
-	ERR_set_mark();
+	ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
 	context = EVP_MD_CTX_new();
 	good = context != NULL && EVP_DigestVerifyInit(context, NULL, digest, NULL, key) == 1 &&
 		EVP_DigestVerify(context, signature, signature_bytes, data, bytes) == 1;
 	EVP_MD_CTX_free(context);
+	if (!good)
+		return crypto_failure(-EINVAL);
 	ERR_pop_to_mark();
-	return good;
+	return 0;
 }

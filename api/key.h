@@ -22,9 +22,10 @@ bool key_is_ed25519(EVP_PKEY *key);
 /* PKCS #8 PrivateKeyInfo (RFC 5208), malloc'd; free with key_der_free. 0 or -ENOMEM. */
 int key_to_der(EVP_PKEY *key, uint8_t **der, size_t *der_bytes);
 void key_der_free(uint8_t *der, size_t der_bytes); /* wipes; NULL allowed */
-EVP_PKEY *key_from_der(const uint8_t *der, size_t der_bytes); /* an allowed kind, else NULL */
+/* 0; -EINVAL: not exactly one key of an allowed kind; -ENOMEM. *key is NULL then. */
+int key_from_der(const uint8_t *der, size_t der_bytes, EVP_PKEY **key);
 
-/* DER SubjectPublicKeyInfo of a pair; 0, -EINVAL (not an allowed kind). */
+/* DER SubjectPublicKeyInfo of a pair; 0, -EINVAL (not an allowed kind), -ENOMEM. */
 int key_spki(EVP_PKEY *key, uint8_t spki[KEY_SPKI_BYTES_MAX], size_t *spki_bytes);
 /* The same from a certificate's key field, without any public-key work; -EINVAL also when its
  * algorithm, parameters or length are not exactly those of an allowed kind. */
@@ -40,7 +41,8 @@ const uint8_t *key_spki_bits(
  * key_sign: 0 or -ENOMEM. */
 int key_sign(EVP_PKEY *key, const void *data, size_t bytes, uint8_t **signature,
 	size_t *signature_bytes);
-bool key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
+/* 0: it is that key's; -EINVAL: it is not; -ENOMEM: nobody knows. */
+int key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *signature,
 	size_t signature_bytes);
 
 #endif

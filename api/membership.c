@@ -110,9 +110,11 @@ static int creator_certify(const struct group_properties *properties, EVP_PKEY *
 		.valid_to_s = identity_now_s() + CERTIFICATE_LIFETIME_MAX_S,
 		.spki = spki};
 	struct store_identity identity;
+	int status;
 
-	if (key_spki(identity_key, spki, &request.spki_bytes) < 0)
-		return -EINVAL;
+	status = key_spki(identity_key, spki, &request.spki_bytes);
+	if (status < 0)
+		return status;
 	if (SUCCEEDED(store_identity_get(properties->creator, &identity)))
 		memcpy(friendly_name, identity.friendly_name, sizeof(friendly_name));
 	store_identity_free(&identity);
@@ -407,15 +409,17 @@ static HRESULT properties_choose(
 	X509 *root = invitation->chain[invitation->chain_count - 1];
 	struct group_properties present;
 	struct store_bytes packed;
+	int status = -EINVAL;
 	HRESULT result = store_properties_get(invitation->trust.group, &packed);
 
 	if (FAILED(result))
 		return result == PEER_E_NOT_FOUND ? S_OK : result;
-	if (packed.bytes > 0 && properties_unpack(packed.data, packed.bytes, root, &present) == 0 &&
-		invitation->properties.sequence < present.sequence)
+	if (packed.bytes > 0)
+		status = properties_unpack(packed.data, packed.bytes, root, &present);
+	if (status == 0 && invitation->properties.sequence < present.sequence)
 		membership->properties = (struct store_bytes){0};
 	store_bytes_free(&packed);
-	return S_OK;
+	return status == -ENOMEM ? E_OUTOFMEMORY : S_OK;
 }
 
 static HRESULT join_store(const struct invitation *invitation, const char *identity)

@@ -4,6 +4,8 @@
  */
 #include "api/pkcs7.h"
 
+#include "api/crypto.h"
+
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pkcs7.h>
@@ -40,18 +42,6 @@ void pkcs7_free(X509 **chain, uint32_t count)
 		X509_free(chain[index]);
 }
 
-/* Any error of the queue may be the cause: the last one only names the layer that gave up. */
-static int unpack_status(void)
-{
-	unsigned long error;
-	int status = -EINVAL;
-
-	while ((error = ERR_get_error()) != 0)
-		if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
-			status = -ENOMEM;
-	return status;
-}
-
 int pkcs7_unpack(const uint8_t *der, size_t der_bytes, X509 **leaf_first, uint32_t count_max,
 	uint32_t *count)
 {
@@ -63,9 +53,10 @@ int pkcs7_unpack(const uint8_t *der, size_t der_bytes, X509 **leaf_first, uint32
 
 	if (der_bytes == 0 || der_bytes > PH_CHAIN_MAX * CERTIFICATE_DER_BYTES_MAX)
 		return -EINVAL;
+	ERR_clear_error();
 	pkcs7 = d2i_PKCS7(NULL, &at, (long)der_bytes);
 	if (pkcs7 == NULL)
-		return unpack_status();
+		return crypto_failure(-EINVAL);
 	if (at != der + der_bytes || !PKCS7_type_is_signed(pkcs7) || pkcs7->d.sign == NULL)
 		goto done;
 	certificates = pkcs7->d.sign->cert;

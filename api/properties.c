@@ -1,6 +1,7 @@
 /* Group properties: defaults, rules, and their signed form. */
 #include "api/properties.h"
 
+#include "api/crypto.h"
 #include "api/detail.h"
 
 #include <errno.h>
@@ -197,19 +198,23 @@ int properties_unpack(
 {
 	struct cursor cursor = {.failed = false};
 	EVP_PKEY *key = X509_get0_pubkey(root);
+	int status;
 
 	memset(properties, 0, sizeof(*properties));
 	if (packed_bytes < MAGIC_BYTES || packed_bytes > PROPERTIES_BYTES_MAX ||
-		memcmp(packed, MAGIC, MAGIC_BYTES) != 0 || key == NULL)
+		memcmp(packed, MAGIC, MAGIC_BYTES) != 0)
 		return -EINVAL;
+	if (key == NULL)
+		return crypto_failure(-EINVAL);
 	cursor.at = packed + MAGIC_BYTES;
 	cursor.end = packed + packed_bytes;
 	unpack_fields(&cursor, properties);
 	if (cursor.failed || !peer_name_is_secure(properties->group) ||
 		!peer_name_is_secure(properties->creator))
 		return -EINVAL;
-	if (!key_verify(key, packed, (size_t)(cursor.at - packed), cursor.at,
-		    (size_t)(cursor.end - cursor.at)))
-		return -EINVAL;
+	status = key_verify(key, packed, (size_t)(cursor.at - packed), cursor.at,
+		(size_t)(cursor.end - cursor.at));
+	if (status < 0)
+		return status;
 	return FAILED(properties_check(properties)) ? -EINVAL : 0;
 }

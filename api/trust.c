@@ -14,6 +14,7 @@
 
 #include "api/check.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -235,33 +236,46 @@ static enum trust_status judge_time(struct judgement *judgement)
 	return TRUST_OK;
 }
 
-static bool signature_is_good(struct judgement *judgement, uint32_t link, uint32_t issuer)
+/* 0, -EINVAL, -ENOMEM. */
+static int signature_check(struct judgement *judgement, uint32_t link, uint32_t issuer)
 {
 	struct trust_cache *cache = judgement->request->cache;
 	const struct ph_bytes *der = judgement->der != NULL ? &judgement->der[link] : NULL;
 	uint8_t digest[PEER_DIGEST_BYTES];
+	int status;
 
 	if (cache != NULL &&
 		cache_digest(judgement->x509[link], der, &judgement->info[issuer], digest) < 0)
 		cache = NULL;
 	if (cache != NULL && cache_has(cache, digest))
-		return true;
-	if (!certificate_is_signed_by(judgement->x509[link], judgement->x509[issuer]))
-		return false;
-	if (cache != NULL)
+		return 0;
+	status = certificate_verify(judgement->x509[link], judgement->x509[issuer]);
+	if (status == 0 && cache != NULL)
 		cache_add(cache, digest);
-	return true;
+	return status;
 }
 
+static enum trust_status no_memory(struct judgement *judgement)
+{
+	snprintf(judgement->refusal, REFUSAL_BYTES, "no memory to judge the chain");
+	return TRUST_NO_MEMORY;
+}
+
+/* The root's by itself first: who signs for all the others is known before they cost anything. */
 static enum trust_status judge_signatures(struct judgement *judgement)
 {
 	uint32_t root = judgement->count - 1;
 
-	if (!signature_is_good(judgement, root, root))
-		return refused(judgement, root, "the root is not signed by itself");
-	for (uint32_t link = root; link-- > 0;)
-		if (!signature_is_good(judgement, link, link + 1))
-			return refused(judgement, link, "signature is not the next one's");
+	for (uint32_t link = root + 1; link-- > 0;) {
+		int status = signature_check(judgement, link, link == root ? root : link + 1);
+
+		if (status == -ENOMEM)
+			return no_memory(judgement);
+		if (status < 0)
+			return refused(judgement, link,
+				link == root ? "the root is not signed by itself"
+					     : "signature is not the next one's");
+	}
 	return TRUST_OK;
 }
 
@@ -327,10 +341,8 @@ static enum trust_status verify(struct judgement *judgement, struct trust_result
 		return TRUST_REFUSED;
 	}
 	judgement->info = malloc(judgement->count * sizeof(*judgement->info));
-	if (judgement->info == NULL) {
-		snprintf(judgement->refusal, REFUSAL_BYTES, "no memory to judge the chain");
-		return TRUST_NO_MEMORY;
-	}
+	if (judgement->info == NULL)
+		return no_memory(judgement);
 	/* The error queue must look the same after us: TLS reads it after a handshake. */
 	ERR_set_mark();
 	status = judge(judgement);
