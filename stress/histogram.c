@@ -17,8 +17,7 @@ static uint32_t bucket_of(uint64_t value)
 		(uint32_t)((value >> (power - HISTOGRAM_STEP_BITS)) & (HISTOGRAM_STEPS - 1));
 }
 
-/* The largest value that falls into the bucket. */
-static uint64_t bucket_top(uint32_t bucket)
+uint64_t histogram_bucket_top(uint32_t bucket)
 {
 	uint32_t shift;
 	uint64_t step;
@@ -77,7 +76,7 @@ uint64_t histogram_quantile(const struct histogram *histogram, uint32_t permille
 	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
 		if (seen >= wanted && seen > 0)
-			return bucket_top(i) < max ? bucket_top(i) : max;
+			return histogram_bucket_top(i) < max ? histogram_bucket_top(i) : max;
 	}
 	return max;
 }

@@ -27,6 +27,8 @@ uint64_t histogram_max(const struct histogram *histogram);
 /* The value that `permille` of 1,000 recorded ones do not exceed, rounded up to its step but never
  * above the maximum; 0 when nothing was recorded. */
 uint64_t histogram_quantile(const struct histogram *histogram, uint32_t permille);
+/* The largest value that falls into a bucket: what a reader of the buckets shows for it. */
+uint64_t histogram_bucket_top(uint32_t bucket);
 /* Add what `other` counted. */
 void histogram_merge(struct histogram *histogram, const struct histogram *other);
 

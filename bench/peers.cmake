@@ -1,0 +1,34 @@
+# The comparison programs: peers (other ways to write an echo server) and the load generator. They are
+# never installed; a peer whose library is not there is not built.
+option(PEERHUB_BENCH_PEERS "Build the comparison servers and peerhub-load" OFF)
+if(NOT PEERHUB_BENCH_PEERS)
+	return()
+endif()
+
+set(PEERHUB_PEERS_DIR ${CMAKE_BINARY_DIR}/bench)
+function(peerhub_bench_program name)
+	add_executable(${name} ${ARGN})
+	target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+	target_link_libraries(${name} PRIVATE peerhub_flags OpenSSL::SSL OpenSSL::Crypto)
+	set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PEERHUB_PEERS_DIR})
+endfunction()
+
+add_library(peer_common STATIC bench/peers/peer.c bench/peers/session.c)
+target_include_directories(peer_common PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(peer_common PUBLIC peerhub_flags OpenSSL::SSL OpenSSL::Crypto)
+
+# peerhub_peer(NAME SOURCES... LIBRARIES...)
+function(peerhub_peer name source)
+	peerhub_bench_program(peer-${name} ${source})
+	target_link_libraries(peer-${name} PRIVATE peer_common ${ARGN})
+endfunction()
+
+file(GLOB LOAD_SOURCES CONFIGURE_DEPENDS bench/load/*.c)
+peerhub_bench_program(peerhub-load ${LOAD_SOURCES} stress/histogram.c)
+
+peerhub_peer(epoll bench/peers/epoll.c)
+peerhub_peer(uring bench/peers/uring.c PkgConfig::URING)
+
+configure_file(bench/peers/pki.sh ${PEERHUB_PEERS_DIR}/peer-pki COPYONLY
+	FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE
+	WORLD_READ WORLD_EXECUTE)
