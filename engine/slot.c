@@ -25,6 +25,7 @@ int slot_table_init(struct slot_table *table, uint32_t slot_count)
 		return -ENOMEM;
 	}
 	table->slot_count = slot_count;
+	table->is_begun = false;
 	table->generation_last = UINT32_MAX;
 	atomic_init(&table->free_head, 0);
 	atomic_init(&table->free_tail, 0);
@@ -47,6 +48,15 @@ uint32_t slot_table_fill(struct slot_table *table, uint32_t count)
 
 	assert(count <= table->slot_count);
 	assert(atomic_load(&table->free_head) == atomic_load(&table->free_tail));
+	if (!table->is_begun) {
+		/* Not even read: some kernels give a page to whoever reads where nothing was written. */
+		for (uint32_t index = 0; index < count; index++)
+			atomic_store_explicit(
+				&table->free_ring[index], index, memory_order_relaxed);
+		atomic_store_explicit(&table->free_tail, count, memory_order_release);
+		table->is_begun = true;
+		return count;
+	}
 	for (uint32_t index = 0; index < count; index++) {
 		uint64_t word =
 			atomic_load_explicit(&table->slots[index].word, memory_order_relaxed);

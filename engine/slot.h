@@ -86,6 +86,7 @@ _Static_assert(sizeof(struct slot) == 64, "one slot, one cache line");
 struct slot_table {
 	struct slot *slots; /* slot_count of them, type-stable */
 	uint32_t slot_count;
+	bool is_begun; /* the owner: filled before, so slots may have generations */
 	uint32_t generation_last; /* retired beyond this; smaller in wrap tests */
 	_Atomic uint32_t *free_ring; /* slot numbers, capacity slot_count: never full */
 	_Alignas(64) _Atomic uint64_t free_head; /* takers: one CAS */
