@@ -26,6 +26,7 @@ static uint32_t message_bytes_max; /* of this run */
 static uint32_t refuse_rate; /* callbacks that say no */
 static bool kernel_is_slow; /* in this run operations may take longer than the watchdog waits */
 static bool users_stop; /* callbacks begin nothing new any more */
+static uint64_t tempting; /* an id: a thread stands still inside it; 0 none */
 
 static const char *const names[MODEL_NAMES] = {"p0.peer", "p1.peer", "p2.peer", "p3.peer"};
 static const char *const groups[MODEL_GROUPS] = {"g0.group", "g1.group"};
@@ -216,7 +217,8 @@ static void user_close_wrong(void)
 			"ph_close with another tag");
 		break;
 	case 1:
-		id = record->id ^ (uint64_t)(1 + random_below(7)) << 32 ^ random_below(4);
+		id = record->id ^ (uint64_t)(1 + random_below(7)) << 32;
+		id ^= random_below(4);
 		if (model_find(id) != NULL ||
 			slot_id_generation(id) == slot_word_generation(word_of(id)))
 			break;
@@ -360,16 +362,18 @@ static void user_tag_end(struct app_hub *hub)
 
 static void user_close_where(struct app_hub *hub)
 {
-	struct ph_filter filter = {.has_tag = random_one_in(2), .tag = pick_tag(hub)};
+	struct ph_filter filter = {.tag = pick_tag(hub)};
 	uint32_t spread_ms = random_one_in(2) ? random_size(1000) : 0;
 	enum ph_how how = random_one_in(2) ? PH_ABORT : PH_GRACEFUL;
+	uint32_t reason = APP_REASON_WHERE + random_below(10);
+	bool dry_run = random_one_in(4);
 	int64_t status;
 
 	if (!hub_enter(hub))
 		return;
+	filter.has_tag = random_one_in(2);
 	filter.idle_ms_min = random_one_in(3) ? random_size(200) : 0;
-	status = ph_close_where(hub->hub, &filter, how, APP_REASON_WHERE + random_below(10),
-		random_one_in(4), spread_ms);
+	status = ph_close_where(hub->hub, &filter, how, reason, dry_run, spread_ms);
 	TRACE3("close where on hub %llu, spread %llu: %lld", hub->number, spread_ms, status);
 	sim_count(spread_ms > 0 ? SIM_close_where_spread : SIM_close_where);
 	if (status < 0 && status != -ENOMEM)
@@ -395,14 +399,14 @@ static void user_look(struct app_hub *hub)
 	static struct ph_receipt receipts[64];
 	struct ph_statistics stats;
 	uint64_t ids[8];
-	uint32_t count;
+	uint32_t count, group;
 
 	if (!hub_enter(hub))
 		return;
 	switch (random_below(4)) {
 	case 0:
-		count = ph_find(hub->hub, groups[random_below(MODEL_GROUPS)],
-			names[random_below(MODEL_NAMES)], ids, 8);
+		group = random_below(MODEL_GROUPS);
+		count = ph_find(hub->hub, groups[group], names[random_below(MODEL_NAMES)], ids, 8);
 		for (uint32_t i = 0; i < count && i < 8; i++)
 			if (ids[i] == 0 || home_of(ids[i]) == NULL)
 				breach("ph_find gave %llx", (unsigned long long)ids[i]);
@@ -687,6 +691,75 @@ static void on_closed(void *context, uint64_t id, void *user, const struct ph_re
 	inside(record);
 }
 
+/* ---- inside ------------------------------------------------------------------------------------------ */
+
+/*
+ * A user's thread that has entered a connection, to send or to look at it, may lose its processor right
+ * there. It stands still for long, and the others are told, so that one of them closes just that one: the
+ * owner has to wait for who is inside, and to be told when he leaves.
+ */
+static void app_inside(const struct slot *slot, uint32_t generation)
+{
+	uint64_t id = 0;
+
+	if (shard_self() != NULL || !fault(sim_rates.hold, SIM_held_inside))
+		return;
+	for (uint32_t i = 0; i < SLOT_HOMES_MAX && id == 0; i++) {
+		const struct home *home = home_of(slot_id(i, 0, 1));
+
+		if (home != NULL && slot >= home->table.slots &&
+			slot < home->table.slots + home->table.slot_count)
+			id = slot_id(i, (uint32_t)(slot - home->table.slots), generation);
+	}
+	tempting = id;
+	fiber_hold(random_size(4000));
+	if (tempting == id)
+		tempting = 0;
+}
+
+bool __real_slot_send_enter(struct slot *slot, uint32_t generation, uint64_t tag);
+bool __wrap_slot_send_enter(struct slot *slot, uint32_t generation, uint64_t tag);
+bool __wrap_slot_send_enter(struct slot *slot, uint32_t generation, uint64_t tag)
+{
+	bool inside = __real_slot_send_enter(slot, generation, tag);
+
+	if (inside)
+		app_inside(slot, generation);
+	return inside;
+}
+
+bool __real_slot_pin(struct slot *slot, uint32_t generation);
+bool __wrap_slot_pin(struct slot *slot, uint32_t generation);
+bool __wrap_slot_pin(struct slot *slot, uint32_t generation)
+{
+	bool inside = __real_slot_pin(slot, generation);
+
+	if (inside)
+		app_inside(slot, generation);
+	return inside;
+}
+
+static bool somebody_is_inside(void *on)
+{
+	(void)on;
+	return tempting != 0;
+}
+
+static bool user_tempted(void)
+{
+	struct record *record;
+
+	if (tempting == 0 || random_one_in(4))
+		return false;
+	record = model_find(tempting);
+	tempting = 0;
+	if (record == NULL)
+		return false;
+	sim_count(SIM_closed_while_inside);
+	user_close(record);
+	return true;
+}
+
 /* ---- users ------------------------------------------------------------------------------------------- */
 
 struct user {
@@ -701,6 +774,8 @@ static void user_act(const struct user *user)
 	struct record *record = pick_record();
 	uint32_t what = random_below(100);
 
+	if (user_tempted())
+		return;
 	if (what < 20)
 		user_open(hub);
 	else if (what < 54 && record != NULL)
@@ -720,7 +795,8 @@ static void user_act(const struct user *user)
 	else if (what == 81)
 		user_listen(hub);
 	else if (what < 92)
-		fiber_sleep(random_size(user->pace_ms) * SIM_MS);
+		fiber_wait(
+			somebody_is_inside, NULL, sim_now_ns + random_size(user->pace_ms) * SIM_MS);
 	else
 		fiber_yield();
 }
@@ -752,40 +828,41 @@ static void run_rates(void)
 {
 	static const uint32_t preempts[] = {4, 16, 64, 400};
 
-	sim_rates = (struct sim_rates){
-		.preempt = preempts[random_below(4)],
-		.spurious = rate(4, 64),
-		.memory = random_one_in(3) ? rate(100, 5000) : 0,
-		.drought = random_one_in(4) ? rate(500, 5000) : 0,
-		.short_send = rate(2, 16),
-		.send_error = random_one_in(2) ? rate(50, 500) : 0,
-		.short_receive = rate(2, 16),
-		.receive_end = rate(2, 16),
-		.one_byte = random_one_in(3) ? rate(2, 16) : 0,
-		.network_reset = random_one_in(2) ? rate(50, 1000) : 0,
-		.half_open = random_one_in(2) ? rate(50, 1000) : 0,
-		.partition = random_one_in(2) ? rate(20, 500) : 0,
-		.delay = rate(4, 64),
-		.no_buffers = rate(4, 64),
-		.submit = rate(4, 64),
-		.enter = random_one_in(4) ? rate(20, 200) : 0,
-		.cancel_already = rate(2, 8),
-		.completion_late = rate(4, 64),
-		.disconnect = random_one_in(3) ? rate(4, 32) : 0,
-		.option = rate(4, 64),
-		.name = rate(4, 32),
-		.unsent = rate(4, 32),
-		.close = rate(4, 64),
-		.shutdown = random_one_in(2) ? rate(4, 32) : 0,
-		.socket = random_one_in(3) ? rate(8, 64) : 0,
-		.connect = random_one_in(2) ? rate(8, 64) : 0,
-		.accept = random_one_in(2) ? rate(8, 64) : 0,
-		.clock_jump = random_one_in(4) ? rate(100, 2000) : 0,
-		.entropy = random_one_in(4) ? 1 : 0,
-		.listen = random_one_in(4) ? rate(8, 64) : 0,
-	};
+	/* One statement each: the members of an initializer have no order, and a seed is to be one run. */
+	sim_rates = (struct sim_rates){.preempt = preempts[random_below(4)]};
+	sim_rates.spurious = rate(4, 64);
+	sim_rates.memory = random_one_in(3) ? rate(100, 5000) : 0;
+	sim_rates.drought = random_one_in(4) ? rate(500, 5000) : 0;
+	sim_rates.short_send = rate(2, 16);
+	sim_rates.send_error = random_one_in(2) ? rate(50, 500) : 0;
+	sim_rates.short_receive = rate(2, 16);
+	sim_rates.receive_end = rate(2, 16);
+	sim_rates.one_byte = random_one_in(3) ? rate(2, 16) : 0;
+	sim_rates.network_reset = random_one_in(2) ? rate(50, 1000) : 0;
+	sim_rates.half_open = random_one_in(2) ? rate(50, 1000) : 0;
+	sim_rates.partition = random_one_in(2) ? rate(20, 500) : 0;
+	sim_rates.delay = rate(4, 64);
+	sim_rates.no_buffers = rate(4, 64);
+	sim_rates.submit = rate(4, 64);
+	sim_rates.enter = random_one_in(4) ? rate(20, 200) : 0;
+	sim_rates.cancel_already = rate(2, 8);
+	sim_rates.completion_late = rate(4, 64);
+	sim_rates.disconnect = random_one_in(3) ? rate(4, 32) : 0;
+	sim_rates.option = rate(4, 64);
+	sim_rates.name = rate(4, 32);
+	sim_rates.unsent = rate(4, 32);
+	sim_rates.close = rate(4, 64);
+	sim_rates.shutdown = random_one_in(2) ? rate(4, 32) : 0;
+	sim_rates.socket = random_one_in(3) ? rate(8, 64) : 0;
+	sim_rates.connect = random_one_in(2) ? rate(8, 64) : 0;
+	sim_rates.accept = random_one_in(2) ? rate(8, 64) : 0;
+	sim_rates.clock_jump = random_one_in(4) ? rate(100, 2000) : 0;
+	sim_rates.entropy = random_one_in(4) ? 1 : 0;
+	sim_rates.listen = random_one_in(4) ? rate(8, 64) : 0;
+	sim_rates.hold = rate(2, 128);
+	sim_rates.accept_cancel = rate(2, 8);
 	kernel_is_slow = sim_rates.clock_jump + sim_rates.completion_late + sim_rates.disconnect +
-			sim_rates.submit + sim_rates.enter >
+			sim_rates.submit + sim_rates.enter + sim_rates.accept_cancel >
 		0;
 	message_bytes_max = random_one_in(4) ? MESSAGE_BYTES_MAX : random_one_in(2) ? 2000 : 200;
 	refuse_rate = rate(8, 64);
@@ -806,25 +883,25 @@ static void hub_options(struct app_hub *hub)
 
 	hub->options = (struct ph_options){
 		.size = sizeof(hub->options),
-		.shard_count = random_between(1, 2),
-		.connections_per_shard = random_one_in(2) ? random_between(2, 8) : 24,
-		.handshakes_per_shard = random_one_in(2) ? random_between(1, 4) : 16,
-		.receive_buffer_count = buffer_counts[random_below(4)],
-		.receive_buffer_bytes = buffer_bytes[random_below(3)],
-		.send_queue_bytes = random_one_in(2) ? 1024 : 65536,
 		.message_bytes_max = 65536,
-		.reassembly_bytes_max = random_one_in(4) ? 40000 : 1u << 20,
 		.socket_send_bytes = 65536,
 		.socket_receive_bytes = 65536,
-		.timeout_connect_ms = timeout_ms(),
-		.timeout_handshake_ms = timeout_ms(),
-		.timeout_welcome_ms = timeout_ms(),
-		.timeout_close_ms = timeout_ms(),
-		.ping_interval_ms = timeout_ms(),
-		.timeout_dead_ms = 2 * timeout_ms(),
-		.receipts_per_shard = random_one_in(2) ? 4 : 256,
 		.user = hub,
 	};
+	hub->options.shard_count = random_between(1, 2);
+	hub->options.connections_per_shard = random_one_in(2) ? random_between(2, 8) : 24;
+	hub->options.handshakes_per_shard = random_one_in(2) ? random_between(1, 4) : 16;
+	hub->options.receive_buffer_count = buffer_counts[random_below(4)];
+	hub->options.receive_buffer_bytes = buffer_bytes[random_below(3)];
+	hub->options.send_queue_bytes = random_one_in(2) ? 1024 : 65536;
+	hub->options.reassembly_bytes_max = random_one_in(4) ? 40000 : 1u << 20;
+	hub->options.timeout_connect_ms = timeout_ms();
+	hub->options.timeout_handshake_ms = timeout_ms();
+	hub->options.timeout_welcome_ms = timeout_ms();
+	hub->options.timeout_close_ms = timeout_ms();
+	hub->options.ping_interval_ms = timeout_ms();
+	hub->options.timeout_dead_ms = 2 * timeout_ms();
+	hub->options.receipts_per_shard = random_one_in(2) ? 4 : 256;
 	ring_sim_direct = !random_one_in(4);
 }
 
@@ -955,9 +1032,9 @@ void *app_main(void *argument)
 	}
 	sim_rates.entropy = 0;
 	for (uint32_t i = 0; i < users_count; i++) {
-		users[i] = (struct user){.hub = &app_hubs[i % app_hubs_count],
-			.actions = random_size(sim_tls_is_real ? 60 : 150),
-			.pace_ms = random_one_in(4) ? 20000 : 300};
+		users[i] = (struct user){.hub = &app_hubs[i % app_hubs_count]};
+		users[i].actions = random_size(sim_tls_is_real ? 60 : 150);
+		users[i].pace_ms = random_one_in(4) ? 20000 : 300;
 		fibers[i] = fiber_start(user_main, &users[i]);
 	}
 	if (random_one_in(4)) {

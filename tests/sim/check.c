@@ -12,7 +12,8 @@
  *   at rest       nobody sleeps over mail, chunks, senders or work; who reads has a receive armed or
  *                 waits for buffers that are really out; what has bytes to send sends, and what has none has
  *                 its whole budget back and owes no on_writable; a lookup finds all open connections of
- *                 a pair and no other; and a shard with nothing to do does rest
+ *                 a pair and no other; an ending that has sent all has said goodbye; a listener that ends
+ *                 has its accept cancelled, or will have; and a shard with nothing to do does rest
  */
 #include "tests/sim/app.h"
 
@@ -253,6 +254,10 @@ static void rest_check_conn(const struct shard *shard, const struct conn *conn)
 		!conn->goodbye_done)
 		breach("rest: %llx in state %d has bytes to send and sends nothing", id,
 			conn->state);
+	if ((conn->state == CONN_DRAINING || conn->state == CONN_LEAVING) && !conn->send_broken &&
+		!conn->goodbye_queued && conn->ops[OP_SEND] == 0 &&
+		conn->wire.bytes + conn->out.bytes == 0)
+		breach("rest: %llx in state %d has sent all and says no goodbye", id, conn->state);
 	if (conn->state == CONN_OPEN && !conn->send_broken && conn->ops[OP_SEND] == 0 &&
 		conn->wire.bytes + conn->out.bytes == 0) {
 		if (load32(&slot->queued_bytes) != 0)
@@ -269,6 +274,15 @@ static void rest_check_conn(const struct shard *shard, const struct conn *conn)
 		if (ops == 0)
 			breach("rest: %llx has nothing to wait for and was not freed", id);
 	}
+}
+
+static void rest_check_listener(const struct shard *shard, const struct listener *listener)
+{
+	if (listener->used && listener->ending && listener->armed &&
+		!timer_is_armed(&shard->retry_timer) &&
+		!ring_sim_ends(
+			shard->ring, op_data(OP_ACCEPT, listener->index, listener->generation)))
+		breach("rest: listener %u ends and nobody ends its accept", listener->index);
 }
 
 static void rest_check_shard(const struct shard *shard)
@@ -290,6 +304,8 @@ static void rest_check_shard(const struct shard *shard)
 	if (shard->lists[LIST_STARVED].count > 0 &&
 		ring_buffers_out(shard->ring) <= shard->buffer_count / 2)
 		breach("rest: connections starve and the buffers are there");
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		rest_check_listener(shard, &shard->listeners[i]);
 	for (uint32_t i = 0; i < shard->slot_count; i++)
 		if (shard->conns[i].state != CONN_FREE)
 			rest_check_conn(shard, &shard->conns[i]);

@@ -117,6 +117,7 @@ struct fiber {
 	bool (*ready)(void *on); /* NULL: ready */
 	void *on;
 	uint64_t until_ns;
+	uint64_t held_until; /* a step: it does not go on before, unless nobody else can */
 	struct shard *self;
 	uint32_t number;
 	bool done, waiting, masked;
@@ -285,6 +286,14 @@ void fiber_wait(bool (*ready)(void *on), void *on, uint64_t until_ns)
 	fiber_leave();
 }
 
+void fiber_hold(uint32_t steps)
+{
+	if (running->masked || running->locks > 0)
+		return;
+	running->held_until = sim_steps + steps;
+	fiber_leave();
+}
+
 static bool never(void *on)
 {
 	(void)on;
@@ -340,7 +349,7 @@ void fiber_join(struct fiber *fiber)
 
 static bool fiber_may_run(const struct fiber *fiber)
 {
-	if (fiber->done)
+	if (fiber->done || fiber->held_until > sim_steps)
 		return false;
 	if (!fiber->waiting)
 		return true;
@@ -358,6 +367,18 @@ static bool fibers_step(void)
 		return false;
 	fiber_enter(&fibers[may[random_below(count)]]);
 	return true;
+}
+
+/* Nobody else can do anything: who stands still goes on. */
+static bool fibers_release(void)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < fibers_count; i++) {
+		any = any || fibers[i].held_until > sim_steps;
+		fibers[i].held_until = 0;
+	}
+	return any;
 }
 
 static void world_rests(void)
@@ -392,7 +413,8 @@ void fiber_run_all(void)
 			(void)net_step(false);
 		else if (who < 6)
 			(void)rings_step(false);
-		else if (!fibers_step() && !rings_step(true) && !net_step(true))
+		else if (!fibers_step() && !rings_step(true) && !net_step(true) &&
+			!fibers_release())
 			world_rests();
 		kept_out_some(false);
 		check_step();

@@ -1,9 +1,10 @@
 /*
  * Included before every file of the engine when it is compiled for the simulator (-include): each
  * atomic step becomes a place where the simulator may let another thread run, a weak compare-and-swap
- * may fail without cause, a store of one byte (a mailbox's `sleeping` flag) may reach the others late, as from a
- * store buffer, unless a full fence or a read-modify-write stands behind it, and the calls of tls.h go through tls_sim.c, which chooses between the real
- * ones and a stub. The engine's own text is compiled unchanged.
+ * may fail without cause, a store of one byte (a mailbox's `sleeping` flag) may reach the others
+ * late, as from a store buffer, unless a full fence or a read-modify-write stands behind it, and the
+ * calls of tls.h go through tls_sim.c, which chooses between the real ones and a stub. The engine's own
+ * text is compiled unchanged.
  *
  * A system header to the compiler, as <stdatomic.h> is: its macros nest in each other's arguments.
  */
@@ -39,6 +40,7 @@ static inline void sim_order(void)
 #define atomic_thread_fence(order) \
 	((order) == __ATOMIC_SEQ_CST ? sim_order() : (void)0, __atomic_thread_fence(order))
 
+#undef atomic_init
 #undef atomic_load_explicit
 #undef atomic_store_explicit
 #undef atomic_exchange_explicit
@@ -58,85 +60,78 @@ static inline void sim_order(void)
 #undef atomic_fetch_or
 #undef atomic_fetch_and
 
-#ifdef __clang__ /* nothing is kept there */
-#define atomic_load_explicit(at, order) (sim_point(), __c11_atomic_load(at, order))
-#define atomic_store_explicit(at, value, order) (sim_point(), __c11_atomic_store(at, value, order))
-#define atomic_exchange_explicit(at, value, order) \
-	(sim_point(), __c11_atomic_exchange(at, value, order))
-#define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
-	(sim_point(), __c11_atomic_compare_exchange_strong(at, expected, value, won, lost))
-#define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost)   \
-	(sim_point(),                                                           \
-		sim_spurious()                                                  \
-			? (*(expected) = __c11_atomic_load(at, lost), (_Bool)0) \
-			: __c11_atomic_compare_exchange_weak(at, expected, value, won, lost))
-#define atomic_fetch_add_explicit(at, value, order) \
-	(sim_point(), __c11_atomic_fetch_add(at, value, order))
-#define atomic_fetch_sub_explicit(at, value, order) \
-	(sim_point(), __c11_atomic_fetch_sub(at, value, order))
-#define atomic_fetch_or_explicit(at, value, order) \
-	(sim_point(), __c11_atomic_fetch_or(at, value, order))
-#define atomic_fetch_and_explicit(at, value, order) \
-	(sim_point(), __c11_atomic_fetch_and(at, value, order))
-#else
-#define atomic_load_explicit(at, order)                     \
-	__extension__({                                     \
-		__auto_type sim_at = (at);                  \
-		__typeof__((void)0, *sim_at) sim_value;     \
-		sim_point();                                \
-		if (sim_kept == (void *)sim_at)             \
-			sim_kept_out();                     \
-		__atomic_load(sim_at, &sim_value, (order)); \
-		sim_value;                                  \
+/* The builtins of gcc, which clang takes too when the pointer is not to an _Atomic: same steps, same seeds. */
+#define SIM_VALUE(at) __typeof__((void)0, *(at))
+#define SIM_AT(at) ((SIM_VALUE(at) *)(void *)(at))
+/* No step: nobody else knows the object yet. */
+#define atomic_init(at, value)                                                \
+	__extension__({                                                       \
+		__auto_type sim_at = (at);                                    \
+		SIM_VALUE(sim_at) sim_value = (value);                        \
+		__atomic_store(SIM_AT(sim_at), &sim_value, __ATOMIC_RELAXED); \
+	})
+#define atomic_load_explicit(at, order)                                                        \
+	__extension__({                                                                        \
+		__auto_type sim_at = (at);                                                     \
+		SIM_VALUE(sim_at) sim_value;                                                   \
+		sim_point();                                                                   \
+		if (sim_kept == (const void *)sim_at)                                          \
+			sim_kept_out();                                                        \
+		__atomic_load(                                                                 \
+			(const SIM_VALUE(sim_at) *)(const void *)sim_at, &sim_value, (order)); \
+		sim_value;                                                                     \
 	})
 #define atomic_store_explicit(at, value, order)                                           \
 	__extension__({                                                                   \
 		__auto_type sim_at = (at);                                                \
-		__typeof__((void)0, *sim_at) sim_value = (value);                         \
+		SIM_VALUE(sim_at) sim_value = (value);                                    \
 		sim_point();                                                              \
 		sim_order();                                                              \
 		if (sizeof(sim_value) != 1 ||                                             \
 			!sim_keep((void *)sim_at, *(unsigned char *)&sim_value, (order))) \
-			__atomic_store(sim_at, &sim_value, (order));                      \
+			__atomic_store(SIM_AT(sim_at), &sim_value, (order));              \
 	})
-#define atomic_exchange_explicit(at, value, order)                           \
-	__extension__({                                                      \
-		__auto_type sim_at = (at);                                   \
-		__typeof__((void)0, *sim_at) sim_value = (value);            \
-		__typeof__((void)0, *sim_at) sim_before;                     \
-		sim_point();                                                 \
-		sim_order();                                                 \
-		__atomic_exchange(sim_at, &sim_value, &sim_before, (order)); \
-		sim_before;                                                  \
-	})
-#define SIM_CAS(at, expected, value, weak, won, lost)                                \
+#define atomic_exchange_explicit(at, value, order)                                   \
 	__extension__({                                                              \
 		__auto_type sim_at = (at);                                           \
-		__auto_type sim_expected = (expected);                               \
-		__typeof__((void)0, *sim_at) sim_value = (value);                    \
-		_Bool sim_won = 0;                                                   \
+		SIM_VALUE(sim_at) sim_value = (value);                               \
+		SIM_VALUE(sim_at) sim_before;                                        \
 		sim_point();                                                         \
 		sim_order();                                                         \
-		if ((weak) && sim_spurious())                                        \
-			__atomic_load(sim_at, sim_expected, (lost));                 \
-		else                                                                 \
-			sim_won = __atomic_compare_exchange(                         \
-				sim_at, sim_expected, &sim_value, 0, (won), (lost)); \
-		sim_won;                                                             \
+		__atomic_exchange(SIM_AT(sim_at), &sim_value, &sim_before, (order)); \
+		sim_before;                                                          \
+	})
+#define SIM_CAS(at, expected, value, weak, won, lost)                                        \
+	__extension__({                                                                      \
+		__auto_type sim_at = (at);                                                   \
+		__auto_type sim_expected = (expected);                                       \
+		SIM_VALUE(sim_at) sim_value = (value);                                       \
+		_Bool sim_won = 0;                                                           \
+		sim_point();                                                                 \
+		sim_order();                                                                 \
+		if ((weak) && sim_spurious())                                                \
+			__atomic_load(SIM_AT(sim_at), sim_expected, (lost));                 \
+		else                                                                         \
+			sim_won = __atomic_compare_exchange(                                 \
+				SIM_AT(sim_at), sim_expected, &sim_value, 0, (won), (lost)); \
+		sim_won;                                                                     \
 	})
 #define atomic_compare_exchange_strong_explicit(at, expected, value, won, lost) \
 	SIM_CAS(at, expected, value, 0, won, lost)
 #define atomic_compare_exchange_weak_explicit(at, expected, value, won, lost) \
 	SIM_CAS(at, expected, value, 1, won, lost)
-#define atomic_fetch_add_explicit(at, value, order) \
-	(sim_point(), sim_order(), __atomic_fetch_add((at), (value), (order)))
-#define atomic_fetch_sub_explicit(at, value, order) \
-	(sim_point(), sim_order(), __atomic_fetch_sub((at), (value), (order)))
-#define atomic_fetch_or_explicit(at, value, order) \
-	(sim_point(), sim_order(), __atomic_fetch_or((at), (value), (order)))
-#define atomic_fetch_and_explicit(at, value, order) \
-	(sim_point(), sim_order(), __atomic_fetch_and((at), (value), (order)))
-#endif
+#define SIM_FETCH(builtin, at, value, order)                 \
+	__extension__({                                      \
+		__auto_type sim_at = (at);                   \
+		SIM_VALUE(sim_at) sim_value = (value);       \
+		sim_point();                                 \
+		sim_order();                                 \
+		builtin(SIM_AT(sim_at), sim_value, (order)); \
+	})
+#define atomic_fetch_add_explicit(at, value, order) SIM_FETCH(__atomic_fetch_add, at, value, order)
+#define atomic_fetch_sub_explicit(at, value, order) SIM_FETCH(__atomic_fetch_sub, at, value, order)
+#define atomic_fetch_or_explicit(at, value, order) SIM_FETCH(__atomic_fetch_or, at, value, order)
+#define atomic_fetch_and_explicit(at, value, order) SIM_FETCH(__atomic_fetch_and, at, value, order)
 
 #define atomic_load(at) atomic_load_explicit(at, __ATOMIC_SEQ_CST)
 #define atomic_store(at, value) atomic_store_explicit(at, value, __ATOMIC_SEQ_CST)

@@ -90,6 +90,7 @@ struct ring {
 	struct done taken[DONE_MAX]; /* the completion queue */
 	uint32_t taken_at, taken_count;
 	uint32_t refusing; /* so many more submits are refused */
+	uint32_t dry_turns; /* for so many turns there is no entry at all, the reserve included */
 	bool overflowed;
 	uint32_t idle_turns; /* one after the other in which there was nothing at all */
 	struct place *places; /* direct descriptors */
@@ -183,9 +184,9 @@ static struct op *op_queue(struct ring *ring, enum kind kind, int32_t file, uint
 	struct op *op;
 
 	sim_point();
-	if (ring->entries - ring->queue_count <= reserve) {
+	if (ring->dry_turns > 0 || ring->entries - ring->queue_count <= reserve) {
 		ring_submit(ring);
-		if (ring->entries - ring->queue_count <= reserve) {
+		if (ring->dry_turns > 0 || ring->entries - ring->queue_count <= reserve) {
 			sim_count(kind_ends(kind) ? SIM_sq_reserve_used_up : SIM_sq_full);
 			return NULL;
 		}
@@ -942,6 +943,7 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 {
 	check_turn(shard_self());
 	ring_check_idle(ring, wait_count);
+	ring->dry_turns -= ring->dry_turns > 0;
 	if (fault(sim_rates.enter, SIM_enter_error))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < ring->options.buffer_count; i++)
@@ -1025,6 +1027,17 @@ uint32_t ring_sim_live(const struct ring *ring, uint64_t user_data)
 		count += done->last && done->completion.user_data == user_data;
 	}
 	return count;
+}
+
+bool ring_sim_ends(const struct ring *ring, uint64_t user_data)
+{
+	for (uint32_t i = 0; i < ring->queue_count; i++)
+		if (ring->queue[i]->kind == KIND_CANCEL && ring->queue[i]->target == user_data)
+			return true;
+	for (uint32_t i = 0; i < ring->ops_count; i++)
+		if (ring->ops[i]->user_data == user_data && ring->ops[i]->doomed)
+			return true;
+	return false;
 }
 
 bool ring_sim_holds(const struct ring *ring, uint32_t kinds, uint32_t slot, uint32_t generation)
@@ -1140,8 +1153,12 @@ bool ring_unsent(struct ring *ring, int32_t file, uint64_t user_data)
 
 bool ring_cancel(struct ring *ring, uint64_t target, uint64_t user_data)
 {
-	struct op *op = op_queue(ring, KIND_CANCEL, -1, user_data);
+	struct op *op;
 
+	/* An accept is cancelled seldom: at its listener's end, or at a pause. */
+	if (target >> 56 == OP_ACCEPT && fault(sim_rates.accept_cancel, SIM_accept_cancel_refused))
+		ring->dry_turns = random_between(1, 3);
+	op = op_queue(ring, KIND_CANCEL, -1, user_data);
 	if (op == NULL)
 		return false;
 	op->target = target;

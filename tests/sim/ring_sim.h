@@ -9,6 +9,8 @@
 uint32_t ring_sim_live(const struct ring *ring, uint64_t user_data);
 /* The same for any of these kinds (bits) of a connection. */
 bool ring_sim_holds(const struct ring *ring, uint32_t kinds, uint32_t slot, uint32_t generation);
+bool ring_sim_ends(
+	const struct ring *ring, uint64_t user_data); /* a cancel has found it, or will */
 bool ring_sim_has_done(const struct ring *ring); /* answers that an enter would give now */
 bool ring_sim_has_late(const struct ring *ring); /* answers that some later enter will give */
 uint32_t ring_sim_buffers_free(const struct ring *ring);

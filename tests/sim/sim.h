@@ -34,7 +34,8 @@ uint32_t random_size(uint32_t most); /* 1 .. most, small ones more often */
 	X(backlog_full) X(file_index_reused) X(waker_merged) X(waker_poll_ended) \
 	X(allocation_failed) X(allocation_drought) X(clock_jump) X(entropy_failed) \
 	X(listen_error) X(start_failed) X(cas_spurious) X(sender_preempted_inside) \
-	X(mail_to_sleeper) X(hub_restarted) X(generation_retired) X(table_full) \
+	X(mail_to_sleeper) X(held_inside) X(closed_while_inside) \
+	X(accept_cancel_refused) X(hub_restarted) X(generation_retired) X(table_full) \
 	X(close_won) X(close_lost) X(close_upgraded) X(close_in_connecting) X(close_in_handshake) \
 	X(close_in_greeting) X(close_in_open) X(close_in_draining) X(close_in_leaving) \
 	X(close_in_closing) X(close_in_callback) X(close_with_reason) X(close_stale) \
@@ -72,6 +73,8 @@ struct sim_rates {
 	uint32_t submit, enter, cancel_already, completion_late;
 	uint32_t disconnect, option, name, unsent, close, shutdown, socket, connect, accept;
 	uint32_t clock_jump, entropy, listen;
+	uint32_t hold; /* a thread stands still inside a connection */
+	uint32_t accept_cancel;
 };
 extern struct sim_rates sim_rates;
 extern bool sim_is_calm; /* no fault comes any more */
@@ -117,6 +120,8 @@ void fiber_run_all(void); /* until the first one has ended */
 void fiber_wait(bool (*ready)(void *on), void *on, uint64_t until_ns);
 void fiber_sleep(uint64_t nanoseconds);
 void fiber_yield(void);
+/* Stand still for so many steps, or until nobody else can do anything; not while masked or with a lock. */
+void fiber_hold(uint32_t steps);
 uint32_t fiber_number(void); /* of the running one; 0 is the first */
 bool fiber_mask(bool masked); /* no switch at points while masked; what it was before */
 uint32_t fiber_count(void);
