@@ -1,0 +1,1 @@
+"""ci/bench: runs, keeps, compares and draws whole-process comparisons (docs/benchmarks.md)."""
