@@ -199,7 +199,10 @@ void conn_on_completion(struct conn *conn, enum op_kind kind, const struct ring_
 		conn_on_connected(conn, done->result);
 		break;
 	case OP_SHUTDOWN:
-		break; /* the peer's end, or the deadline, comes by itself */
+		/* The peer's end, or the deadline, comes by itself; where it has come, the close waits for this. */
+		if (conn->state == CONN_CLOSING)
+			shard_list_add(conn->shard, LIST_CLOSE, conn);
+		break;
 	case OP_NAME:
 		if (done->result < 0 && conn->peer_name != NULL)
 			conn->peer_name->ss_family = AF_UNSPEC; /* not answered */

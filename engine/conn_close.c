@@ -401,6 +401,10 @@ void conn_close_queue(struct conn *conn)
 		conn->close_stage = STAGE_CLOSE;
 	}
 	assert(conn->close_stage == STAGE_CLOSE);
+	/* The kernel hands a shutdown to a worker, and only there looks for the descriptor: behind our close it
+	 * would find the next connection's and end that one's stream. */
+	if (conn->ops[OP_SHUTDOWN] > 0)
+		return; /* its completion brings us here again */
 	if (!ring_close(
 		    shard->ring, conn->file, op_data(OP_CLOSE, conn->slot_index, conn->generation)))
 		goto again;

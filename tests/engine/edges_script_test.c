@@ -81,6 +81,35 @@ static void goodbye_is_looked_at_again(void **state)
 	assert_int_equal(harness_peer(&it, id)->receipt.how, PH_GRACEFUL);
 }
 
+/* The peer's end, or an abort, comes while our shutdown is with the kernel's worker, which finds the
+ * descriptor only when it gets there: closed before, it would be another connection's. */
+static void close_waits_for_the_shutdown(void **state)
+{
+	(void)state;
+	for (int abort = 0; abort < 2; abort++) {
+		int32_t file;
+		uint64_t id = harness_open_dialled(&it, PH_FRAMING_RAW, &file);
+		uint64_t closes = script_queued_ever(it.ring, SCRIPT_CLOSE);
+
+		script_hold(it.ring, 1u << SCRIPT_SHUTDOWN);
+		assert_int_equal(harness_close(&it, id, PH_GRACEFUL), 0);
+		harness_turns(&it, 4);
+		assert_int_equal(harness_conn(&it, id)->ops[OP_SHUTDOWN], 1);
+		if (abort)
+			assert_int_equal(harness_close(&it, id, PH_ABORT), -EALREADY);
+		else
+			script_peer_end(it.ring, file, 0);
+		harness_turns(&it, 4);
+		assert_int_equal(harness_conn(&it, id)->state, CONN_CLOSING);
+		assert_int_equal(script_queued_ever(it.ring, SCRIPT_CLOSE), closes);
+		assert_int_equal(harness_peer(&it, id)->closed, 0);
+		script_hold(it.ring, 0);
+		harness_turns(&it, 4);
+		assert_int_equal(script_queued_ever(it.ring, SCRIPT_CLOSE), closes + 1);
+		assert_int_equal(harness_peer(&it, id)->closed, 1);
+	}
+}
+
 /* The shutdown finds no submission entry: asked for again. */
 static void goodbye_without_an_entry(void **state)
 {
@@ -518,6 +547,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(late_endings_change_nothing),
 		CASE(goodbye_is_looked_at_again),
+		CASE(close_waits_for_the_shutdown),
 		CASE(goodbye_without_an_entry),
 		CASE(quiet_close_with_a_send_in_flight),
 		CASE(goodbyes_cross),

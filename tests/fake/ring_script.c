@@ -757,6 +757,9 @@ static struct script_op *op_queue(
 		script_breach("a second operation %d on file %d", (int)kind, file);
 	if (kind == SCRIPT_ACCEPT && script_find(ring, kind, file) != NULL)
 		script_breach("listener %d is armed twice", file);
+	/* The kernel's worker looks for the descriptor when the shutdown's turn comes. */
+	if (kind == SCRIPT_CLOSE && script_find(ring, SCRIPT_SHUTDOWN, file) != NULL)
+		script_breach("file %d is closed under its shutdown", file);
 	if (kind == SCRIPT_CLOSE)
 		file_get(ring, file)->closed = true;
 	ring->entries_left--;
