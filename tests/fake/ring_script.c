@@ -564,21 +564,31 @@ static void natural_receive(struct ring *ring, struct script_op *op)
 		script_answer(ring, op, file->end);
 }
 
+/* Armed until something comes: nothing to answer. */
+static bool is_waiting_kind(enum script_kind kind)
+{
+	return kind == SCRIPT_POLL || kind == SCRIPT_ACCEPT || kind == SCRIPT_RECV;
+}
+
 static void natural_all(struct ring *ring)
 {
 	uint64_t last = ring->number;
 	struct script_op *op = ring->ops;
 
 	/* Answers free operations, so after each one the walk begins again behind what was seen. */
-	for (uint64_t seen = 0; op != NULL && op->number <= last; op = ring->ops) {
-		while (op != NULL && (op->number <= seen || op->answered))
+	for (uint64_t seen = 0; op != NULL && op->number <= last;) {
+		if (op->number <= seen || op->answered) {
 			op = op->next;
-		if (op == NULL)
-			break;
+			continue;
+		}
 		seen = op->number;
 		op->submitted = true;
-		if (!(ring->hold & (1u << op->kind)))
-			script_answer_natural(ring, op);
+		if (ring->hold & (1u << op->kind) || is_waiting_kind(op->kind)) {
+			op = op->next;
+			continue;
+		}
+		script_answer_natural(ring, op);
+		op = ring->ops;
 	}
 	if (ring->hold & (1u << SCRIPT_RECV))
 		return;
@@ -598,6 +608,7 @@ int ring_probe(struct ring_features *features, char *why)
 	}
 	features->direct = probe_direct;
 	features->socket_cmd = probe_socket_cmd;
+	features->bind = true;
 	strcpy(features->text, "script yes\n");
 	return 0;
 }
@@ -816,6 +827,17 @@ bool ring_option(
 	op->level = level;
 	op->option = name;
 	op->source = value;
+	return true;
+}
+
+bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
+	socklen_t address_bytes, uint64_t user_data)
+{
+	struct script_op *op = op_queue(ring, SCRIPT_BIND, file, user_data);
+
+	if (op == NULL)
+		return false;
+	op_points_at(op, address, address_bytes);
 	return true;
 }
 
