@@ -608,7 +608,6 @@ int ring_probe(struct ring_features *features, char *why)
 	}
 	features->direct = probe_direct;
 	features->socket_cmd = probe_socket_cmd;
-	features->bind = true;
 	strcpy(features->text, "script yes\n");
 	return 0;
 }
@@ -827,17 +826,6 @@ bool ring_option(
 	op->level = level;
 	op->option = name;
 	op->source = value;
-	return true;
-}
-
-bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
-	socklen_t address_bytes, uint64_t user_data)
-{
-	struct script_op *op = op_queue(ring, SCRIPT_BIND, file, user_data);
-
-	if (op == NULL)
-		return false;
-	op_points_at(op, address, address_bytes);
 	return true;
 }
 
