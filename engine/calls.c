@@ -27,6 +27,8 @@ int ph_open(struct ph_hub *hub, const struct ph_open_options *options, uint64_t 
 		return -EINVAL;
 	if (atomic_load(&hub->stopping) || hub_tag_has_ended(hub, options->tag))
 		return -ESHUTDOWN;
+	if (options->local_address.sin6_family != 0 && !hub->features.bind)
+		return -EOPNOTSUPP;
 	status = conn_setup_create(options, &setup);
 	if (status < 0)
 		return status;

@@ -15,7 +15,7 @@
  *   GREETING   -> OPEN       [conn_open_finish]      GREETING -> DRAINING [conn_drain] (opener)
  *
  *   FREE       the slot waits for use: no file, the kernel holds nothing of ours
- *   CONNECTING a socket is being made or connected
+ *   CONNECTING a socket is being made, bound or connected
  *   HANDSHAKE  TLS; nothing is known of the peer
  *   GREETING   AUTH_INFO, CONNECT, WELCOME or REFUSE are on their way
  *   OPEN       data both ways
@@ -52,7 +52,7 @@ enum conn_state {
 enum op_kind {
 	OP_RECV,
 	OP_SEND,
-	OP_SOCKET,
+	OP_SOCKET, /* and its bind */
 	OP_CONNECT,
 	OP_SHUTDOWN,
 	OP_NAME,
@@ -104,6 +104,8 @@ struct conn_setup {
 	ph_address address;
 	struct sockaddr_storage socket_address; /* the kernel's copy of it */
 	socklen_t socket_address_bytes;
+	struct sockaddr_storage local_socket_address; /* to be bound to first */
+	socklen_t local_socket_bytes; /* 0: none, or it is bound */
 	enum ph_kind kind;
 	enum ph_framing framing;
 	enum ph_tls tls;

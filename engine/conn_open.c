@@ -36,6 +36,18 @@ static bool name_copy(char *out, size_t out_bytes, const char *name)
 	return true;
 }
 
+/* None, or one of the same family as the address it dials. */
+static bool local_address_fits(const struct ph_open_options *options)
+{
+	const ph_address *local = &options->local_address;
+
+	if (local->sin6_family == 0)
+		return true;
+	return local->sin6_family == AF_INET6 &&
+		IN6_IS_ADDR_V4MAPPED(&local->sin6_addr) ==
+		IN6_IS_ADDR_V4MAPPED(&options->address.sin6_addr);
+}
+
 int conn_setup_create(const struct ph_open_options *options, struct conn_setup **out)
 {
 	bool message = options->framing == PH_FRAMING_MESSAGE;
@@ -46,6 +58,8 @@ int conn_setup_create(const struct ph_open_options *options, struct conn_setup *
 	if (options->framing != PH_FRAMING_MESSAGE && options->framing != PH_FRAMING_RAW)
 		return -EINVAL;
 	if (options->tls != PH_TLS_MUTUAL && options->tls != PH_TLS_NONE)
+		return -EINVAL;
+	if (!local_address_fits(options))
 		return -EINVAL;
 	if (options->tls == PH_TLS_MUTUAL && options->credentials == NULL)
 		return -EINVAL;
@@ -77,6 +91,9 @@ int conn_setup_create(const struct ph_open_options *options, struct conn_setup *
 	setup->node_id = options->node_id;
 	setup->address = options->address;
 	setup->socket_address_bytes = address_to_socket(&options->address, &setup->socket_address);
+	if (options->local_address.sin6_family != 0)
+		setup->local_socket_bytes =
+			address_to_socket(&options->local_address, &setup->local_socket_address);
 	setup->kind = message ? options->kind : PH_KIND_RAW;
 	setup->framing = options->framing;
 	setup->tls = options->tls;
@@ -97,6 +114,38 @@ void conn_setup_destroy(struct conn_setup *setup)
 }
 
 /* ---- dial ------------------------------------------------------------------------------- */
+
+/* Its answer comes as that of OP_SOCKET, when there is a file. False: no submission entry. */
+static bool conn_bind(struct conn *conn)
+{
+	static const int one = 1;
+	const struct conn_setup *setup = conn->setup;
+	struct ring *ring = conn->shard->ring;
+
+	/* The port is then chosen by connect, among those that are free towards this peer, not towards all.
+	 * Where it is refused there are fewer ports. */
+	(void)ring_option(ring, conn->file, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one,
+		op_data(OP_OPTION, conn->slot_index, conn->generation));
+	if (!ring_bind(ring, conn->file, (const struct sockaddr *)&setup->local_socket_address,
+		    setup->local_socket_bytes,
+		    op_data(OP_SOCKET, conn->slot_index, conn->generation)))
+		return false;
+	conn->ops[OP_SOCKET]++;
+	return true;
+}
+
+static void conn_on_bound(struct conn *conn, int32_t result)
+{
+	if (conn->state == CONN_CLOSING)
+		return;
+	if (result < 0) {
+		conn_fail(conn, PH_REASON_TRANSPORT_CONNECT, result,
+			"the local address cannot be used");
+		return;
+	}
+	conn->setup->local_socket_bytes = 0;
+	conn_dial(conn, 0);
+}
 
 /* Begins a dialled connection, or goes on where no submission entry was to be had. */
 void conn_dial(struct conn *conn, uint64_t word)
@@ -137,8 +186,13 @@ void conn_dial(struct conn *conn, uint64_t word)
 		conn->ops[OP_SOCKET]++;
 		return;
 	}
-	if (conn->ops[OP_CONNECT] > 0)
+	if (conn->ops[OP_CONNECT] > 0 || conn->ops[OP_SOCKET] > 0)
 		return;
+	if (setup->local_socket_bytes > 0) {
+		if (!conn_bind(conn))
+			shard_list_add(shard, LIST_WORK, conn);
+		return;
+	}
 	if (!ring_connect(shard->ring, conn->file, (const struct sockaddr *)&setup->socket_address,
 		    setup->socket_address_bytes,
 		    op_data(OP_CONNECT, conn->slot_index, conn->generation))) {
@@ -168,6 +222,10 @@ static void conn_socket_options(struct conn *conn)
 
 void conn_on_socket(struct conn *conn, int32_t result)
 {
+	if (conn->file != RING_FILE_NONE) {
+		conn_on_bound(conn, result);
+		return;
+	}
 	if (result >= 0)
 		conn->file = result;
 	if (conn->state == CONN_CLOSING) {

@@ -29,6 +29,7 @@ struct ring;
 struct ring_features {
 	bool direct; /* direct descriptors pass the self-test */
 	bool socket_cmd; /* set/getsockopt, SIOCOUTQ on ring files */
+	bool bind; /* ring_bind */
 	char text[256]; /* one line per feature */
 };
 
@@ -73,7 +74,9 @@ bool ring_socket(struct ring *ring, int family, uint64_t user_data);
 /* Set an int option; silent unless it fails, then user_data completes with the error. */
 bool ring_option(
 	struct ring *ring, int32_t file, int level, int name, const int *value, uint64_t user_data);
-/* address: valid until the completion. */
+/* address: valid until the completion, like ring_connect's. Only where features.bind. */
+bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
+	socklen_t address_bytes, uint64_t user_data);
 bool ring_connect(struct ring *ring, int32_t file, const struct sockaddr *address,
 	socklen_t address_bytes, uint64_t user_data);
 /* Into provided buffers, multishot; poll_first: wait for data before trying. */

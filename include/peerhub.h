@@ -409,11 +409,12 @@ struct ph_open_options {
 	uint64_t node_id; /* ours, in CONNECT */
 	uint64_t tag;
 	void *user;
+	ph_address local_address; /* to dial from; port 0: any. All zero: the kernel chooses */
 };
 /*
  * Open a connection. The id is stored in *id before any callback for it can run.
  * Returns 0, -EINVAL (an option), -ENOMEM, -EMFILE (no free slot), -ESHUTDOWN (hub is stopping or
- * the tag has ended).
+ * the tag has ended), -EOPNOTSUPP (local_address on a kernel before 6.11).
  */
 PH_API PH_MUST_CHECK int ph_open(
 	struct ph_hub *hub, const struct ph_open_options *options, uint64_t *id);

@@ -363,6 +363,19 @@ static bool orders_follow(struct book *book)
 
 /* ---- dialling ---------------------------------------------------------------------------- */
 
+/* 127.0.0.1, .2, …: towards one listener each has the ephemeral ports for itself. */
+static ph_address source_of(uint64_t number)
+{
+	ph_address source = {.sin6_family = AF_INET6};
+	uint8_t *octets = source.sin6_addr.s6_addr;
+
+	octets[10] = 0xff;
+	octets[11] = 0xff;
+	octets[12] = 127;
+	octets[15] = (uint8_t)(1 + number / PLAN_SOURCE_CONNECTIONS);
+	return source;
+}
+
 static int dial(struct book *book, uint64_t at)
 {
 	struct record *record = &book->records[at];
@@ -384,6 +397,7 @@ static int dial(struct book *book, uint64_t at)
 	name_write(name, identity_of(book, number), number);
 	sni_write(sni, sizeof(sni), number);
 	record->number = (uint32_t)at;
+	options.local_address = source_of(number);
 	return ph_open(book->hub, &options, &id);
 }
 

@@ -7,6 +7,7 @@
 
 #include <liburing.h>
 
+#define COMPAT_OP_BIND 56u /* 6.11 */
 #define COMPAT_SOCKET_OP_SIOCOUTQ 1u /* 6.5 */
 #define COMPAT_SOCKET_OP_GETSOCKOPT 2u /* 6.7 */
 #define COMPAT_SOCKET_OP_SETSOCKOPT 3u /* 6.7 */

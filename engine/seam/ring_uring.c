@@ -339,6 +339,17 @@ bool ring_option(
 	return ring_queue(ring, sqe, user_data, IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS);
 }
 
+bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
+	socklen_t address_bytes, uint64_t user_data)
+{
+	struct io_uring_sqe *sqe = ring_sqe(ring, RING_RESERVE);
+
+	if (sqe == NULL)
+		return false;
+	io_uring_prep_rw(COMPAT_OP_BIND, sqe, file, address, 0, address_bytes);
+	return ring_queue(ring, sqe, user_data, IOSQE_FIXED_FILE);
+}
+
 bool ring_connect(struct ring *ring, int32_t file, const struct sockaddr *address,
 	socklen_t address_bytes, uint64_t user_data)
 {
@@ -485,7 +496,7 @@ void waker_wake(int waker)
 
 struct probe {
 	struct io_uring uring;
-	bool direct, cancel, multishot, socket_cmd;
+	bool direct, cancel, multishot, socket_cmd, bind;
 };
 
 /* Wait for the completion of `user_data`; others are dropped. -ETIME when it does not come. */
@@ -592,6 +603,22 @@ static void probe_socket_cmd(struct probe *probe)
 	(void)probe_wait(probe, 8, NULL);
 }
 
+/* A local socket without a name may be bound anywhere: the kernel makes one up. */
+static void probe_bind(struct probe *probe)
+{
+	static const struct sockaddr nameless = {.sa_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct io_uring_sqe *sqe;
+
+	if (fd < 0)
+		return;
+	sqe = io_uring_get_sqe(&probe->uring);
+	io_uring_prep_rw(COMPAT_OP_BIND, sqe, fd, &nameless, 0, sizeof(nameless.sa_family));
+	sqe->user_data = 10;
+	probe->bind = probe_wait(probe, 10, NULL) == 0;
+	close(fd);
+}
+
 /* 0, or what kept us from finding out: want of memory or descriptors is not an old kernel. */
 static int probe_multishot(struct probe *probe)
 {
@@ -676,6 +703,7 @@ int ring_probe(struct ring_features *features, char *why)
 	probe_direct(&probe);
 	if (probe.direct)
 		probe_socket_cmd(&probe);
+	probe_bind(&probe);
 	ring_teardown(&probe.uring);
 	if (status < 0) {
 		snprintf(why, 256, "cannot try out io_uring: %s", strerror(-status));
@@ -688,11 +716,12 @@ int ring_probe(struct ring_features *features, char *why)
 		return -ENOSYS;
 	}
 	features->socket_cmd = probe.socket_cmd;
+	features->bind = probe.bind;
 	features->direct = probe.direct && probe.cancel && probe.socket_cmd;
 	snprintf(features->text, sizeof(features->text),
 		"multishot_receive yes\ndirect_descriptors %s\ncancel_by_user_data %s\n"
-		"socket_commands %s\n",
+		"socket_commands %s\nlocal_address %s\n",
 		features->direct ? "yes" : "no", probe.cancel ? "yes" : "no",
-		probe.socket_cmd ? "yes" : "no");
+		probe.socket_cmd ? "yes" : "no", probe.bind ? "yes" : "no");
 	return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "peerhub.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
@@ -149,12 +150,105 @@ static void peer_address_normal_descriptors(void **state)
 	peer_address_of("[::1]:0", PH_HUB_NO_DIRECT_DESCRIPTORS);
 }
 
+/* Dialled from an address of ours: the accepting end sees it, and its port where one was asked for. */
+static void dialled_from(const char *listen, const char *local, uint32_t flags)
+{
+	const struct ph_callbacks callbacks = {.on_open = on_open, .on_closed = on_closed};
+	struct ph_listen_options listen_options = {
+		.framing = PH_FRAMING_RAW, .tls = PH_TLS_NONE, .tag = 7};
+	struct ph_open_options open_options = {
+		.framing = PH_FRAMING_RAW, .kind = PH_KIND_RAW, .tls = PH_TLS_NONE, .tag = 8};
+	struct world here = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct world there = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct ph_options options = {
+		.shard_count = 1, .connections_per_shard = 64, .flags = flags, .user = &here};
+	char why[PH_WHY_BYTES];
+	struct ph_hub *hub, *other;
+	uint64_t id;
+	int status;
+
+	if (ph_hub_start(&options, &callbacks, &hub, why) < 0)
+		fail_msg("ph_hub_start: %s", why);
+	options.user = &there;
+	if (ph_hub_start(&options, &callbacks, &other, why) < 0)
+		fail_msg("ph_hub_start: %s", why);
+	assert_int_equal(ph_address_parse(listen, &listen_options.address), 0);
+	assert_true(ph_listen(hub, &listen_options, &open_options.address) >= 0);
+	assert_int_equal(ph_address_parse(local, &open_options.local_address), 0);
+	status = ph_open(other, &open_options, &id);
+	if (status == 0) {
+		world_wait(&here, &here.opened);
+		if (open_options.local_address.sin6_port == 0)
+			open_options.local_address.sin6_port = here.at_open.sin6_port;
+		address_assert(&here.at_open, &open_options.local_address);
+	}
+	assert_int_equal(ph_hub_stop(other, PH_ABORT), 0);
+	assert_int_equal(ph_hub_stop(hub, PH_ABORT), 0);
+	if (status != 0) {
+		assert_int_equal(status, -EOPNOTSUPP);
+		skip(); /* a kernel before 6.11 */
+	}
+}
+
+static void local_address_is_seen(void **state)
+{
+	(void)state;
+	dialled_from("127.0.0.1:0", "127.0.0.77:0", 0);
+	dialled_from("[::1]:0", "[::1]:0", 0);
+}
+
+static void local_port_is_seen_normal_descriptors(void **state)
+{
+	(void)state;
+	dialled_from("127.0.0.1:0", "127.0.0.78:23456", PH_HUB_NO_DIRECT_DESCRIPTORS);
+}
+
+static void failed_wait(struct world *world)
+{
+	world_wait(world, &world->closed);
+	assert_int_equal(world->opened, 0);
+}
+
+/* An address that is not this machine's: the opening fails, nothing is dialled from elsewhere. */
+static void local_address_of_others_fails(void **state)
+{
+	const struct ph_callbacks callbacks = {.on_open = on_open, .on_closed = on_closed};
+	struct world world = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	struct ph_options options = {.shard_count = 1, .connections_per_shard = 64, .user = &world};
+	struct ph_open_options open_options = {
+		.framing = PH_FRAMING_RAW, .kind = PH_KIND_RAW, .tls = PH_TLS_NONE, .tag = 8};
+	char why[PH_WHY_BYTES];
+	struct ph_hub *hub;
+	uint64_t id;
+	int status;
+
+	(void)state;
+	if (ph_hub_start(&options, &callbacks, &hub, why) < 0)
+		fail_msg("ph_hub_start: %s", why);
+	assert_int_equal(ph_address_parse("127.0.0.1:9", &open_options.address), 0);
+	assert_int_equal(ph_address_parse("192.0.2.1:0", &open_options.local_address), 0);
+	status = ph_open(hub, &open_options, &id);
+	if (status == 0)
+		failed_wait(&world);
+	assert_int_equal(ph_hub_stop(hub, PH_ABORT), 0);
+	if (status != 0) {
+		assert_int_equal(status, -EOPNOTSUPP);
+		skip();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(peer_address_ipv4),
 		cmocka_unit_test(peer_address_ipv6),
 		cmocka_unit_test(peer_address_normal_descriptors),
+		cmocka_unit_test(local_address_is_seen),
+		cmocka_unit_test(local_port_is_seen_normal_descriptors),
+		cmocka_unit_test(local_address_of_others_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

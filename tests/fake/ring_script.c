@@ -507,6 +507,7 @@ void script_answer_natural(struct ring *ring, struct script_op *op)
 	case SCRIPT_SOCKET:
 		script_answer(ring, op, script_file_create(ring));
 		break;
+	case SCRIPT_BIND:
 	case SCRIPT_CONNECT:
 	case SCRIPT_SHUTDOWN:
 		if (op->kind == SCRIPT_SHUTDOWN)
@@ -608,6 +609,7 @@ int ring_probe(struct ring_features *features, char *why)
 	}
 	features->direct = probe_direct;
 	features->socket_cmd = probe_socket_cmd;
+	features->bind = true;
 	strcpy(features->text, "script yes\n");
 	return 0;
 }
@@ -826,6 +828,17 @@ bool ring_option(
 	op->level = level;
 	op->option = name;
 	op->source = value;
+	return true;
+}
+
+bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
+	socklen_t address_bytes, uint64_t user_data)
+{
+	struct script_op *op = op_queue(ring, SCRIPT_BIND, file, user_data);
+
+	if (op == NULL)
+		return false;
+	op_points_at(op, address, address_bytes);
 	return true;
 }
 

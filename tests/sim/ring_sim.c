@@ -49,6 +49,7 @@ enum kind {
 	KIND_DISCONNECT,
 	KIND_SHUTDOWN,
 	KIND_CLOSE,
+	KIND_BIND,
 };
 
 struct op {
@@ -701,6 +702,9 @@ static void op_issue(struct ring *ring, struct op *op)
 	case KIND_POLL:
 		poll_issue(ring, op);
 		break;
+	case KIND_BIND:
+		op_answer(ring, op, 0, false, -1, 0); /* one host has all addresses */
+		break;
 	case KIND_CONNECT:
 		net_connect(op->socket, op->port);
 		break;
@@ -787,6 +791,7 @@ int ring_probe(struct ring_features *features, char *why)
 	}
 	features->direct = ring_sim_direct;
 	features->socket_cmd = ring_sim_direct;
+	features->bind = true;
 	snprintf(features->text, sizeof(features->text), "direct_descriptors %s\n",
 		ring_sim_direct ? "yes" : "no");
 	return 0;
@@ -1085,6 +1090,17 @@ bool ring_option(
 	if (!ring->options.direct)
 		return true;
 	return op_queue(ring, KIND_OPTION, file, user_data) != NULL;
+}
+
+bool ring_bind(struct ring *ring, int32_t file, const struct sockaddr *address,
+	socklen_t address_bytes, uint64_t user_data)
+{
+	struct op *op = op_queue(ring, KIND_BIND, file, user_data);
+
+	if (op == NULL)
+		return false;
+	op_points_at(op, address, address_bytes);
+	return true;
 }
 
 bool ring_connect(struct ring *ring, int32_t file, const struct sockaddr *address,
