@@ -13,6 +13,7 @@
 
 #include "engine/record.h"
 #include "engine/tls.h"
+#include "engine/tls_provider.h"
 
 #include <openssl/ssl.h>
 
@@ -35,8 +36,8 @@ struct tls_parsed {
 
 struct tls_shard {
 	struct tls_events events;
-	OSSL_LIB_CTX *library;
-	OSSL_PROVIDER *provider;
+	struct tls_library made; /* its contexts and providers */
+	OSSL_LIB_CTX *library; /* made.library: of all that OpenSSL makes for this shard */
 	SSL_CTX *roles[2]; /* by enum tls_role */
 	BIO *bio; /* of every connection whose handshake is done */
 	SSL *settled[2]; /* by role: whose context, session and certificates an idle one shares */

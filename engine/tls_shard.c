@@ -312,12 +312,9 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 	shard->events = *events;
 	shard->records_per_key = TLS_RECORDS_PER_KEY;
 	ERR_clear_error();
-	shard->library = OSSL_LIB_CTX_new();
-	if (shard->library == NULL)
+	if (!tls_library_init(&shard->made))
 		goto undo;
-	shard->provider = OSSL_PROVIDER_load(shard->library, "default");
-	if (shard->provider == NULL)
-		goto undo;
+	shard->library = shard->made.library;
 	if ((flags & PH_HUB_TLS_OPENSSL) == 0 &&
 		record_shard_create(shard->library, &shard->records) < 0)
 		goto undo;
@@ -347,9 +344,7 @@ void tls_shard_destroy(struct tls_shard *shard)
 	SSL_CTX_free(shard->roles[TLS_CLIENT]);
 	SSL_CTX_free(shard->roles[TLS_SERVER]);
 	record_shard_destroy(shard->records);
-	if (shard->provider != NULL)
-		OSSL_PROVIDER_unload(shard->provider);
-	OSSL_LIB_CTX_free(shard->library);
+	tls_library_fini(&shard->made);
 	memory_free(shard);
 }
 
