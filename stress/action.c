@@ -49,20 +49,41 @@ static bool tag_has_ended(struct world *world, uint32_t group, uint64_t tag)
 	return atomic_load(&world->tags[group]) != tag || atomic_load(&world->is_ending);
 }
 
+/* Where to, and how one speaks there. */
+struct target {
+	ph_address address;
+	enum ph_framing framing;
+};
+
+static struct target target_choose(struct world *world, struct hand *hand)
+{
+	uint32_t hub = random_below(&hand->random, world->options.hub_count);
+	uint32_t listener = random_below(&hand->random, WORLD_LISTENERS);
+
+	if (world->options.is_remote)
+		return (struct target){
+			.address = world->options.remote, .framing = PH_FRAMING_MESSAGE};
+	return (struct target){
+		.address = world_address(world, hub, listener), .framing = world_framing(listener)};
+}
+
+static enum ph_kind kind_choose(struct hand *hand, enum ph_framing framing)
+{
+	if (framing == PH_FRAMING_RAW)
+		return PH_KIND_RAW;
+	return random_permille(&hand->random, 200) ? PH_KIND_NEIGHBOR : PH_KIND_DIRECT;
+}
+
 /* Returns the serial, or 0 when there is no connection. */
-static uint64_t dial(
-	struct world *world, struct hand *hand, uint32_t group, uint64_t tag, const ph_address *at)
+static uint64_t dial(struct world *world, struct hand *hand, uint32_t group, uint64_t tag,
+	const struct target *target)
 {
 	uint32_t from = random_below(&hand->random, world->options.hub_count);
-	uint32_t to = random_below(&hand->random, world->options.hub_count);
 	struct dial_names names;
 	struct ph_open_options options = {
-		.address = at != NULL ? *at
-			: world->options.is_remote
-			? world->options.remote
-			: world_address(world, to, random_below(&hand->random, WORLD_LISTENERS)),
-		.kind = random_permille(&hand->random, 200) ? PH_KIND_NEIGHBOR : PH_KIND_DIRECT,
-		.framing = PH_FRAMING_MESSAGE,
+		.address = target->address,
+		.kind = kind_choose(hand, target->framing),
+		.framing = target->framing,
 		.tls = world->options.tls,
 		.tag = tag,
 	};
@@ -118,7 +139,7 @@ static bool seat_reserve(struct world *world, uint32_t seat)
 	return atomic_compare_exchange_strong(&world->dialled[seat], &serial, SEAT_RESERVED);
 }
 
-static void open_at(struct world *world, struct hand *hand, const ph_address *at)
+static void open_at(struct world *world, struct hand *hand, const struct target *target)
 {
 	uint32_t seat = random_below(&hand->random, world->options.connections);
 	uint32_t group = random_below(&hand->random, WORLD_GROUPS);
@@ -126,7 +147,7 @@ static void open_at(struct world *world, struct hand *hand, const ph_address *at
 
 	if (atomic_load(&world->is_ending) || !seat_reserve(world, seat))
 		return;
-	serial = dial(world, hand, group, atomic_load(&world->tags[group]), at);
+	serial = dial(world, hand, group, atomic_load(&world->tags[group]), target);
 	atomic_store(&world->dialled[seat], serial);
 	if (serial != 0 && random_permille(&hand->random, 60))
 		action_close(world, hand, serial, action_how(hand));
@@ -134,23 +155,29 @@ static void open_at(struct world *world, struct hand *hand, const ph_address *at
 
 void action_open(struct world *world, struct hand *hand)
 {
-	open_at(world, hand, NULL);
+	const struct target target = target_choose(world, hand);
+
+	open_at(world, hand, &target);
 }
 
-void action_open_at(struct world *world, struct hand *hand, const ph_address *at)
+void action_open_at(
+	struct world *world, struct hand *hand, const ph_address *at, enum ph_framing framing)
 {
-	open_at(world, hand, at);
+	const struct target target = {.address = *at, .framing = framing};
+
+	open_at(world, hand, &target);
 }
 
 void action_ended_group(struct world *world, struct hand *hand)
 {
+	const struct target target = target_choose(world, hand);
 	uint64_t tag =
 		atomic_load(&world->ended_tags[random_below(&hand->random, WORLD_ENDED_TAGS)]);
 
 	if (tag == 0 || atomic_load(&world->is_ending))
 		return;
 	/* Tags only count up, so no group has this one now and -ESHUTDOWN is the right answer. */
-	if (dial(world, hand, 0, tag, NULL) != 0)
+	if (dial(world, hand, 0, tag, &target) != 0)
 		audit_violation(world->audit, 0, "ph_open for the ended tag %llu was accepted",
 			(unsigned long long)tag);
 }
@@ -396,7 +423,8 @@ void action_listen(struct world *world, struct hand *hand)
 	uint32_t which = random_below(&hand->random, world->options.hub_count);
 	struct ph_hub *hub = world_hub_enter(world, hand, which);
 	struct ph_listen_options options = {
-		.framing = PH_FRAMING_MESSAGE, .tls = world->options.tls};
+		.framing = world_framing(random_below(&hand->random, WORLD_LISTENERS)),
+		.tls = world->options.tls};
 	ph_address bound;
 	int listener, status;
 
@@ -409,7 +437,7 @@ void action_listen(struct world *world, struct hand *hand)
 	listener = ph_listen(hub, &options, &bound);
 	if (listener >= 0) {
 		for (uint32_t i = 0; i < LISTEN_DIALS; i++)
-			action_open_at(world, hand, &bound);
+			action_open_at(world, hand, &bound, options.framing);
 		status = ph_listen_end(hub, listener);
 		if (status != 0)
 			audit_violation(world->audit, 0, "ph_listen_end answered %d", status);

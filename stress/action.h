@@ -10,7 +10,8 @@
 uint64_t action_pick(struct world *world, struct hand *hand); /* a serial of some seat, or 0 */
 /* Open a connection for a random seat that is empty; close it at once with some probability. */
 void action_open(struct world *world, struct hand *hand);
-void action_open_at(struct world *world, struct hand *hand, const ph_address *at);
+void action_open_at(
+	struct world *world, struct hand *hand, const ph_address *at, enum ph_framing framing);
 void action_listen(struct world *world, struct hand *hand); /* listen, dial it, end it */
 void action_send(struct world *world, struct hand *hand, uint64_t serial, uint32_t bytes_max);
 void action_flood(struct world *world, struct hand *hand, uint64_t serial); /* until it is full */

@@ -41,6 +41,8 @@ struct entry {
 	bool accepted;
 	bool is_known; /* the id may be used by others: ph_open has returned or a callback came */
 	bool opened;
+	bool is_raw; /* framing raw; known when it opens */
+	bool is_broken; /* raw: bytes that nobody sent have come, and what follows means nothing */
 	/* From the receipt. */
 	uint8_t side, how, failure, was_open;
 	uint32_t reason;
@@ -53,6 +55,7 @@ struct audit {
 	uint64_t *dialled_ids; /* [entry] where ph_open stores the id, before any callback of it */
 	uint32_t *sent; /* [entry][lane] accepted messages */
 	uint32_t *received; /* [entry][lane] delivered messages of the partner's lane */
+	struct message_stream *streams; /* [entry] raw: its shard's alone while it lives */
 	pthread_mutex_t stripes[STRIPES]; /* an entry's fields and lanes: the stripe of its index */
 	pthread_mutex_t alloc_lock; /* next_serial */
 	uint64_t next_serial;
@@ -106,8 +109,9 @@ int audit_create(const struct audit_options *options, struct audit **audit)
 	made->ended = calloc((size_t)options->entry_count * 2, sizeof(*made->ended));
 	made->sent = calloc(lanes, sizeof(*made->sent));
 	made->received = calloc(lanes, sizeof(*made->received));
-	if (made->entries == NULL || made->dialled_ids == NULL || made->ended == NULL ||
-		made->sent == NULL || made->received == NULL) {
+	made->streams = calloc(options->entry_count, sizeof(*made->streams));
+	if (made->streams == NULL || made->entries == NULL || made->dialled_ids == NULL ||
+		made->ended == NULL || made->sent == NULL || made->received == NULL) {
 		audit_destroy(made);
 		return -ENOMEM;
 	}
@@ -130,6 +134,7 @@ void audit_destroy(struct audit *audit)
 	free(audit->ended);
 	free(audit->sent);
 	free(audit->received);
+	free(audit->streams);
 	free(audit);
 }
 
@@ -190,6 +195,7 @@ static struct entry *entry_take(struct audit *audit, uint64_t tag, bool accepted
 				audit->options.lane_count * sizeof(uint32_t));
 			memset(lanes_of(audit, audit->received, serial), 0,
 				audit->options.lane_count * sizeof(uint32_t));
+			audit->streams[index_of(audit, serial)] = (struct message_stream){.at = 0};
 			entry = candidate;
 		}
 		pthread_mutex_unlock(stripe_of(audit, serial));
@@ -390,7 +396,8 @@ void audit_on_connect(struct audit *audit, uint64_t serial, uint64_t id, uint64_
 		partner_set(audit, partner, serial);
 }
 
-void audit_on_open(struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag, bool accepted)
+static void opened(
+	struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag, bool accepted, bool is_raw)
 {
 	struct entry *entry = event_begin(audit, serial, id, "on_open");
 	const char *wrong = NULL;
@@ -402,10 +409,24 @@ void audit_on_open(struct audit *audit, uint64_t serial, uint64_t id, uint64_t t
 	else if (entry->tag != tag || entry->accepted != accepted)
 		wrong = "on_open with another tag or direction";
 	entry->opened = true;
+	entry->is_raw = is_raw;
 	entry_unlock(audit, entry);
 	COUNT(audit, opened);
+	if (is_raw)
+		COUNT(audit, raw_opened);
 	if (wrong != NULL)
 		audit_violation(audit, serial, "%s", wrong);
+}
+
+void audit_on_open(struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag, bool accepted)
+{
+	opened(audit, serial, id, tag, accepted, false);
+}
+
+void audit_on_open_raw(
+	struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag, bool accepted)
+{
+	opened(audit, serial, id, tag, accepted, true);
 }
 
 /* Runs under the entry's lock; the text of what is wrong, or NULL. */
@@ -415,8 +436,6 @@ static const char *data_check(
 	uint64_t sender = audit->options.is_echo ? entry->serial : entry->partner;
 	uint32_t *received;
 
-	if (!entry->opened)
-		return "data before on_open";
 	if (head->sender != sender)
 		return "data of another connection";
 	if (head->lane >= audit->options.lane_count)
@@ -429,27 +448,109 @@ static const char *data_check(
 	return NULL;
 }
 
+/* The first message of a raw stream tells who is at its other end. NULL, or what is wrong. */
+static const char *raw_partner_set(struct audit *audit, uint64_t serial, uint64_t sender)
+{
+	struct entry *entry = entry_lock(audit, serial), *other;
+	const char *wrong = NULL;
+	bool is_accepted;
+
+	assert(entry != NULL);
+	is_accepted = entry->accepted;
+	if (entry->partner != 0) {
+		entry_unlock(audit, entry);
+		return NULL; /* data_check compares it */
+	}
+	entry->partner = sender;
+	entry_unlock(audit, entry);
+	other = entry_lock(audit, sender);
+	if (other == NULL)
+		return NULL; /* long gone, its place in the ring taken */
+	if ((other->opened && !other->is_raw) || other->accepted == is_accepted ||
+		(other->partner != 0 && other->partner != serial))
+		wrong = "data of a connection that is another's";
+	else if (other->state != ENTRY_DONE)
+		other->partner = serial;
+	entry_unlock(audit, other);
+	return wrong;
+}
+
+static void message_seen(struct audit *audit, uint64_t serial, const struct message_head *head)
+{
+	const char *wrong = NULL;
+	struct entry *entry;
+
+	entry = entry_lock(audit, serial);
+	assert(entry != NULL);
+	wrong = data_check(audit, entry, head);
+	entry_unlock(audit, entry);
+	COUNT(audit, messages_received);
+	if (wrong != NULL)
+		audit_violation(audit, serial, "%s (lane %u sequence %u bytes %u sender %llu)",
+			wrong, head->lane, head->sequence, head->bytes,
+			(unsigned long long)head->sender);
+}
+
+/* Spans of one connection come one at a time, and its entry stays until its last event. */
+static void raw_data(struct audit *audit, uint64_t serial, const uint8_t *data, size_t bytes)
+{
+	struct message_stream *stream = &audit->streams[index_of(audit, serial)];
+	struct message_head head = {.sender = 0};
+	const char *wrong = NULL;
+	struct entry *entry;
+	size_t used;
+	int status;
+
+	while ((status = message_stream_read(stream, data, bytes, &used, &head)) > 0) {
+		data += used;
+		bytes -= used;
+		COUNT(audit, messages_raw);
+		wrong = raw_partner_set(audit, serial, head.sender);
+		if (wrong != NULL)
+			break;
+		message_seen(audit, serial, &head);
+	}
+	if (status < 0)
+		wrong = "bytes of a raw stream are not what was sent";
+	if (wrong == NULL)
+		return;
+	entry = entry_lock(audit, serial);
+	assert(entry != NULL);
+	entry->is_broken = true;
+	entry_unlock(audit, entry);
+	audit_violation(audit, serial, "%s (byte %u of a message of sender %llu)", wrong,
+		stream->at, (unsigned long long)stream->head.sender);
+}
+
 void audit_on_data(struct audit *audit, uint64_t serial, uint64_t id, const uint8_t *type,
 	const uint8_t *data, size_t bytes)
 {
-	struct message_head head;
+	struct message_head head = {.sender = 0};
+	bool is_raw, is_broken, is_open;
+	const char *wrong = NULL;
 	struct entry *entry;
-	const char *wrong;
-	int status;
 
-	status = message_read(type, data, bytes, &head);
 	entry = event_begin(audit, serial, id, "on_data");
 	if (entry == NULL)
 		return;
 	entry->messages++;
-	wrong = status < 0 ? "a message was damaged" : data_check(audit, entry, &head);
+	is_raw = entry->is_raw;
+	is_broken = entry->is_broken;
+	is_open = entry->opened;
 	entry_unlock(audit, entry);
-	COUNT(audit, messages_received);
 	COUNT_ADD(audit, bytes_received, bytes);
+	if (!is_open)
+		wrong = "data before on_open";
+	else if (is_raw != (type == NULL))
+		wrong = is_raw ? "a raw stream with a type" : "a message without a type";
+	else if (!is_raw && message_read(type, data, bytes, &head) < 0)
+		wrong = "a message was damaged";
 	if (wrong != NULL)
-		audit_violation(audit, serial, "%s (lane %u sequence %u bytes %zu sender %llu)",
-			wrong, status < 0 ? 0 : head.lane, status < 0 ? 0 : head.sequence, bytes,
-			status < 0 ? 0ull : (unsigned long long)head.sender);
+		audit_violation(audit, serial, "%s (bytes %zu)", wrong, bytes);
+	else if (!is_raw)
+		message_seen(audit, serial, &head);
+	else if (!is_broken)
+		raw_data(audit, serial, data, bytes);
 }
 
 void audit_on_writable(struct audit *audit, uint64_t serial, uint64_t id)
@@ -796,7 +897,10 @@ static void settle_alone(struct audit *audit, const struct entry *entry)
 {
 	const char *wrong = entry_judge(entry);
 
-	if (wrong == NULL && !entry->accepted && entry->was_open && !audit->options.is_echo)
+	/* A raw stream is open for the dialler before anybody has accepted it, and says who it is with its
+	 * first message, which may never have arrived. */
+	if (wrong == NULL && !entry->accepted && entry->was_open && !entry->is_raw &&
+		!audit->options.is_echo)
 		wrong = "open, but nobody accepted it";
 	pair_latency(audit, entry, NULL);
 	if (wrong != NULL)
@@ -822,6 +926,8 @@ static void settle_pair(
 	if (wrong != NULL)
 		audit_violation(audit, accepted->serial, "%s", wrong);
 	COUNT(audit, pairs);
+	if (dialled->is_raw)
+		COUNT(audit, raw_pairs);
 	entry_settle(audit, dialled->serial);
 	entry_settle(audit, accepted->serial);
 }
@@ -843,6 +949,10 @@ static bool settle_try(struct audit *audit, uint64_t serial)
 		if (partner.partner == serial && partner.state != ENTRY_DONE)
 			return false; /* its dialled end settles both */
 		settle_alone(audit, &entry); /* that one was settled before it knew us */
+		return true;
+	}
+	if (partner.state == ENTRY_DONE) {
+		settle_alone(audit, &entry); /* raw: the other end was, before it knew of us */
 		return true;
 	}
 	if (!is_quiet(&partner))

@@ -3,7 +3,7 @@
  *
  * Each connection end has an entry in a fixed ring, named by a serial number that never returns.
  * The serial travels as the connection's `user`, and a dialler's serial as its node id, so that the
- * accepting end finds its partner. Checked, while it happens or when an entry is settled:
+ * accepting end finds its partner; on raw streams, which have none, the first message tells it. Checked, while it happens or when an entry is settled:
  *   - exactly one final event an id, nothing after it, on_open at most once, no id twice;
  *   - of all ph_close calls on an id at most one got 0, exactly one if the receipt says so; calls
  *     on ended ids got -ENOENT; no send was accepted after a close had won;
@@ -40,7 +40,8 @@ const char *audit_path_name(enum audit_path path);
 
 /* clang-format off */
 #define AUDIT_COUNTERS(X) \
-	X(dialled) X(accepted) X(anonymous) X(opened) X(failed) X(finals) X(settled) X(pairs) \
+	X(dialled) X(accepted) X(anonymous) X(opened) X(raw_opened) X(failed) X(finals) X(settled) \
+	X(pairs) X(raw_pairs) X(messages_raw) \
 	X(messages_sent) X(messages_received) X(bytes_sent) X(bytes_received) \
 	X(sends_would_block) X(writables) X(closes_won) X(closes_lost) X(upgrades) \
 	X(stale_calls) X(graceful_proved) X(violations)
@@ -85,6 +86,9 @@ uint64_t audit_accept(struct audit *audit, uint64_t id, uint64_t tag); /* on_ver
 
 void audit_on_connect(struct audit *audit, uint64_t serial, uint64_t id, uint64_t partner);
 void audit_on_open(struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag, bool accepted);
+void audit_on_open_raw(struct audit *audit, uint64_t serial, uint64_t id, uint64_t tag,
+	bool accepted); /* framing raw */
+/* `type` NULL: a span of a raw stream. */
 void audit_on_data(struct audit *audit, uint64_t serial, uint64_t id, const uint8_t *type,
 	const uint8_t *data, size_t bytes);
 void audit_on_writable(struct audit *audit, uint64_t serial, uint64_t id);

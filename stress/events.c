@@ -90,9 +90,9 @@ static int group_of(const char *sni, uint32_t *group)
 }
 
 /* Which group the peer talks of: the server name's, or without TLS its own word, which the engine
- * has put into the verdict. */
-static int group_of_peer(const struct world *world, const char *sni, int accepted,
-	const struct ph_verdict *verdict, uint32_t *group)
+ * has put into the verdict. A raw stream without TLS has no word: any group. */
+static int group_of_peer(const struct world *world, struct hand *hand, const char *sni,
+	int accepted, const struct ph_verdict *verdict, uint32_t *group)
 {
 	char tail;
 
@@ -100,6 +100,10 @@ static int group_of_peer(const struct world *world, const char *sni, int accepte
 		return group_of(sni, group);
 	if (!accepted)
 		return 0;
+	if (verdict->group[0] == '\0') {
+		*group = random_below(&hand->random, WORLD_GROUPS);
+		return 0;
+	}
 	if (sscanf(verdict->group, "g%u%c", group, &tail) != 1 || *group >= WORLD_GROUPS)
 		return -EINVAL;
 	return 0;
@@ -162,7 +166,7 @@ static int spin_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 		snprintf(verdict->refusal, sizeof(verdict->refusal), "by chance");
 		return -EACCES;
 	}
-	if (group_of_peer(world, sni, accepted, verdict, &group) < 0) {
+	if (group_of_peer(world, hand, sni, accepted, verdict, &group) < 0) {
 		audit_violation(world->audit, 0,
 			"on_verify with the server name \"%s\", group \"%s\"",
 			sni != NULL ? sni : "", verdict->group);
@@ -203,12 +207,16 @@ static void spin_on_open(void *hub_user, uint64_t id, void *user, const struct p
 	struct hand *hand = hand_of(hub);
 	uint64_t serial = serial_of(user);
 
-	audit_on_open(world->audit, serial, id, info->tag, info->accepted != 0);
+	if (info->kind == PH_KIND_RAW)
+		audit_on_open_raw(world->audit, serial, id, info->tag, info->accepted != 0);
+	else
+		audit_on_open(world->audit, serial, id, info->tag, info->accepted != 0);
 	if (info->accepted)
 		atomic_store(
 			&world->accepted[random_below(&hand->random, world->options.connections)],
 			serial);
-	if (happens(world, hand, PERMILLE_ANSWER))
+	/* A raw stream's first message is its name: who is at the other end waits for it. */
+	if (info->kind == PH_KIND_RAW || happens(world, hand, PERMILLE_ANSWER))
 		action_send(world, hand, serial, ANSWER_BYTES_MAX);
 	act(world, hand, serial);
 }

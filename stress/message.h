@@ -27,4 +27,18 @@ void message_write(const struct message_head *head, uint8_t *payload, uint8_t ty
 int message_read(
 	const uint8_t *type, const uint8_t *payload, size_t bytes, struct message_head *head);
 
+/* The same messages one behind the other in a stream of bytes, without their types. Every byte is
+ * compared as it comes, with what the head says it must be: nothing is kept. Zero is the beginning. */
+struct message_stream {
+	struct message_head head; /* as far as it has come */
+	uint32_t at; /* bytes of the present message that have come */
+	uint64_t word; /* of the pattern, the present one */
+	uint64_t sum;
+};
+
+/* Look at the next bytes, *used of them. 1: there a message ends, and *head is its; 0: more is wanted;
+ * -EBADMSG: not what was sent, and nothing more can be said of this stream. */
+int message_stream_read(struct message_stream *stream, const uint8_t *data, size_t bytes,
+	size_t *used, struct message_head *head);
+
 #endif

@@ -81,8 +81,9 @@ void report_table(const struct report *report, FILE *out)
 	fprintf(out, "  %-34s %12llu (%.0f/s)\n", "messages sent",
 		(unsigned long long)counts.messages_sent,
 		(double)counts.messages_sent / report->seconds);
-	fprintf(out, "  %-34s %12llu\n", "messages received, checked",
-		(unsigned long long)counts.messages_received);
+	fprintf(out, "  %-34s %12llu, %llu of them out of raw streams\n",
+		"messages received, checked", (unsigned long long)counts.messages_received,
+		(unsigned long long)counts.messages_raw);
 	fprintf(out, "  %-34s %12llu, %llu told writable\n", "sends that would block",
 		(unsigned long long)counts.sends_would_block, (unsigned long long)counts.writables);
 	fprintf(out, "  %-34s %12llu won, %llu lost, %llu upgraded\n", "ph_close calls",

@@ -65,7 +65,7 @@ static int hub_listen(struct world *world, uint32_t hub, char *why)
 {
 	for (uint32_t i = 0; i < WORLD_LISTENERS; i++) {
 		struct ph_listen_options options = {
-			.framing = PH_FRAMING_MESSAGE,
+			.framing = world_framing(i),
 			.tls = world->options.tls,
 		};
 		char text[PH_ADDRESS_TEXT_BYTES];
@@ -354,6 +354,12 @@ ph_address world_address(struct world *world, uint32_t hub, uint32_t listener)
 
 	memcpy(&address.sin6_addr, bytes, sizeof(bytes));
 	return address;
+}
+
+enum ph_framing world_framing(uint32_t listener)
+{
+	return listener < WORLD_LISTENERS - WORLD_LISTENERS_RAW ? PH_FRAMING_MESSAGE
+								: PH_FRAMING_RAW;
 }
 
 void world_group_end(struct world *world, uint32_t group, enum ph_how how)

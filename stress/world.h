@@ -19,6 +19,7 @@
 
 #define WORLD_HUBS_MAX 2u
 #define WORLD_LISTENERS 8u /* addresses of a hub: local ports last eight times as long */
+#define WORLD_LISTENERS_RAW 2u /* so many of them, the last ones, take raw streams */
 #define WORLD_GROUPS 8u
 #define WORLD_ENDED_TAGS 64u /* ended tags remembered, to be dialled in vain */
 #define SEAT_RESERVED UINT64_MAX /* somebody is opening a connection for it */
@@ -114,6 +115,7 @@ void world_credentials_exchange(struct world *world);
 int world_hub_restart(struct world *world, uint32_t hub, enum ph_how how, char *why);
 /* Where a hub's listener is or, after a restart, was a moment ago. */
 ph_address world_address(struct world *world, uint32_t hub, uint32_t listener);
+enum ph_framing world_framing(uint32_t listener);
 /* End a group on all hubs and give it a new tag. */
 void world_group_end(struct world *world, uint32_t group, enum ph_how how);
 /* What the hubs counted, added up. */
