@@ -32,6 +32,11 @@
  * has left some behind, so it is made again, until a turn has this many completions. */
 #define ENTER_WORK 16u
 #define ENTER_COMPLETIONS_MAX 1024u
+/* Provided buffers go round: whatever the kernel has been given it touches, one after the other. So it
+ * gets a part first, which stays in the caches and is all that idle connections cost, and more when few
+ * are left: as many again, until it has all. */
+#define BUFFERS_FIRST 256u
+#define BUFFERS_LOW 64u /* an enter's task works take some 20 at a time */
 
 struct ring {
 	struct io_uring uring;
@@ -40,6 +45,7 @@ struct ring {
 	size_t buffer_ring_bytes;
 	uint8_t *buffers;
 	size_t buffers_bytes;
+	uint32_t buffers_given; /* those from here on the kernel has never had */
 	uint32_t buffers_out; /* handed to us by completions and not put back */
 	uint32_t buffers_pending; /* put back, tail not yet moved */
 	bool overflow_seen;
@@ -83,6 +89,35 @@ static void ring_teardown(struct io_uring *uring)
 	io_uring_queue_exit(uring);
 }
 
+static void ring_buffers_give(struct ring *ring, uint32_t count)
+{
+	const struct ring_options *options = &ring->options;
+
+	assert(ring->buffers_pending == 0);
+	if (count > options->buffer_count - ring->buffers_given)
+		count = options->buffer_count - ring->buffers_given;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t buffer = ring->buffers_given + i;
+
+		io_uring_buf_ring_add(ring->buffer_ring,
+			ring->buffers + (size_t)buffer * options->buffer_bytes,
+			options->buffer_bytes, (unsigned short)buffer,
+			(int)(options->buffer_count - 1), (int)i);
+	}
+	io_uring_buf_ring_advance(ring->buffer_ring, (int)count);
+	ring->buffers_given += count;
+}
+
+/* Each completion that waits may hold one of those given and not yet handed to us. */
+static void ring_buffers_refill(struct ring *ring)
+{
+	uint32_t used = ring->buffers_out + io_uring_cq_ready(&ring->uring);
+
+	if (ring->buffers_given < ring->options.buffer_count &&
+		used + BUFFERS_LOW > ring->buffers_given)
+		ring_buffers_give(ring, ring->buffers_given);
+}
+
 static int ring_buffers_create(struct ring *ring)
 {
 	const struct ring_options *options = &ring->options;
@@ -105,12 +140,7 @@ static int ring_buffers_create(struct ring *ring)
 	if (status < 0)
 		return status;
 	io_uring_buf_ring_init(ring->buffer_ring);
-	for (uint32_t buffer = 0; buffer < options->buffer_count; buffer++)
-		io_uring_buf_ring_add(ring->buffer_ring,
-			ring->buffers + (size_t)buffer * options->buffer_bytes,
-			options->buffer_bytes, (unsigned short)buffer,
-			(int)(options->buffer_count - 1), (int)buffer);
-	io_uring_buf_ring_advance(ring->buffer_ring, (int)options->buffer_count);
+	ring_buffers_give(ring, BUFFERS_FIRST);
 	return 0;
 }
 
@@ -180,6 +210,7 @@ static void ring_fetch(struct ring *ring, uint32_t brought)
 			return; /* the next turn's enter tells why */
 		ready = io_uring_cq_ready(&ring->uring);
 		brought = ready - before;
+		ring_buffers_refill(ring);
 	}
 }
 
@@ -194,6 +225,7 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 		io_uring_buf_ring_advance(ring->buffer_ring, (int)ring->buffers_pending);
 		ring->buffers_pending = 0;
 	}
+	ring_buffers_refill(ring);
 	if (wait_count == RING_NO_WAIT) {
 		status = io_uring_submit_and_get_events(&ring->uring);
 	} else if (timeout_ns == RING_FOREVER) {
