@@ -96,7 +96,7 @@ struct record {
 	uint32_t ticket_left; /* bytes of a NewSessionTicket still to pass over */
 	uint8_t message[KEY_UPDATE_BYTES]; /* of a handshake message that is not whole */
 	uint8_t message_bytes;
-	uint8_t post_messages;
+	uint16_t post_debt; /* of messages that carry nothing, 0..RECORD_POST_DEBT_MAX + one more */
 	uint8_t suite; /* enum record_suite */
 	uint8_t alert_sent, alert_received; /* description + 1, 0: none */
 	bool is_server;
@@ -441,11 +441,11 @@ static bool unseal(struct record *record, const uint8_t *from, size_t cipher_byt
 	return true;
 }
 
-/* What a message that carries nothing counts. 0 or RECORD_*. */
+/* What a message that carries nothing costs. 0 or RECORD_*. */
 static int post_message_count(struct record *record, struct chain *out)
 {
-	record->post_messages++;
-	if (record->post_messages <= RECORD_POST_MESSAGES_MAX)
+	record->post_debt += RECORD_POST_COST;
+	if (record->post_debt <= RECORD_POST_DEBT_MAX)
 		return 0;
 	return fail(record, ALERT_UNEXPECTED_MESSAGE, "too many key updates or empty records", out);
 }
@@ -556,7 +556,7 @@ static ssize_t on_inner(
 		return fail(record, ALERT_UNEXPECTED_MESSAGE, "record of an unexpected kind", out);
 	if (bytes == 0)
 		return post_message_count(record, out);
-	record->post_messages = 0;
+	record->post_debt = record_post_paid(record->post_debt, bytes);
 	return (ssize_t)bytes;
 }
 

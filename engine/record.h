@@ -27,9 +27,23 @@
 
 #define RECORD_SECRET_BYTES 32u /* both suites use SHA-256 */
 #define RECORD_PLAIN_BYTES_MAX 16384u /* section 5.1 */
-/* Messages that carry nothing (KeyUpdate, NewSessionTicket, empty records, warnings) since the last
- * application data: an honest peer sends one KeyUpdate in many gigabytes, a server a few tickets. */
-#define RECORD_POST_MESSAGES_MAX 32u
+/*
+ * Messages that carry nothing (KeyUpdate, NewSessionTicket, empty records, warnings) are charged: a
+ * KeyUpdate costs its reader 40 us and its sender a few bytes. Each is a debt of RECORD_POST_COST, and
+ * application data pays it off: 1 a record and 1 for each RECORD_POST_PAID_BYTES of it, so that one
+ * costs no more than the data that has to come with it. An honest peer sends one KeyUpdate in many
+ * gigabytes or minutes, a server a few tickets: 32 at once are allowed.
+ */
+#define RECORD_POST_COST 32u
+#define RECORD_POST_PAID_BYTES 2048u
+#define RECORD_POST_DEBT_MAX (32u * RECORD_POST_COST)
+/* What is left of a debt after a record of so many bytes of application data. */
+static inline uint16_t record_post_paid(uint16_t debt, size_t bytes)
+{
+	size_t paid = 1 + bytes / RECORD_POST_PAID_BYTES;
+
+	return paid < debt ? (uint16_t)(debt - paid) : 0;
+}
 
 enum record_suite {
 	RECORD_AES_128_GCM, /* TLS_AES_128_GCM_SHA256 */

@@ -130,6 +130,7 @@ void tls_destroy(struct tls *tls)
 	SSL_free(tls->ssl);
 	record_destroy(tls->record);
 	tls_secrets_drop(tls);
+	tls_resume_drop(tls);
 	memory_free(tls);
 }
 
@@ -164,7 +165,7 @@ static void tls_settle(struct tls *tls)
 	SSL *settled = tls_settled_find(shard, tls->role, tls->ssl);
 
 	tls_secrets_drop(tls);
-	tls->post_messages = 0;
+	tls->post_debt = 0;
 	while (sk_X509_num(peers) > 0)
 		X509_free(sk_X509_pop(peers));
 	SSL_certs_clear(tls->ssl);
@@ -220,6 +221,8 @@ int tls_handshake(struct tls *tls, struct chain *out)
 		status = 0;
 		if (tls_is_protocol_ours(tls->ssl)) {
 			tls->state = TLS_STATE_OPEN;
+			tls->is_resumed = tls_resume_was_used(tls);
+			tls_resume_drop(tls);
 			if (!tls_take_over(tls))
 				tls_settle(tls);
 		} else {
@@ -229,6 +232,11 @@ int tls_handshake(struct tls *tls, struct chain *out)
 	}
 	tls_leave(tls);
 	return status;
+}
+
+bool tls_is_resumed(const struct tls *tls)
+{
+	return tls->is_resumed;
 }
 
 int tls_verify_refused(const struct tls *tls)
@@ -296,7 +304,7 @@ ssize_t tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out
 			status = tls_result(tls, returned);
 	} while (returned != 1 && status == 0);
 	if (returned == 1)
-		tls->post_messages = 0;
+		tls->post_debt = record_post_paid(tls->post_debt, done);
 	if (tls->state == TLS_STATE_OPEN) {
 		answered = answer_key_update(tls);
 		if (answered < 0)

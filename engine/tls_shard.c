@@ -13,15 +13,11 @@
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/provider.h>
 
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
-/* Messages (KeyUpdate, NewSessionTicket) since the last application data: an honest peer sends one
- * KeyUpdate in many gigabytes, and any server at most a few tickets after its handshake. */
-#define TLS_POST_MESSAGES_MAX 32u
 /* Records under one key, below the 2^24.5 of RFC 8446 section 5.5 for AES-GCM. */
 #define TLS_RECORDS_PER_KEY (1u << 23)
 
@@ -181,8 +177,8 @@ static void on_message(
 
 		*alert = (uint8_t)(message[1] + 1);
 	} else if (kind == SSL3_RT_HANDSHAKE && !is_sent && tls->state == TLS_STATE_OPEN) {
-		tls->post_messages++;
-		if (tls->post_messages > TLS_POST_MESSAGES_MAX) {
+		tls->post_debt += RECORD_POST_COST;
+		if (tls->post_debt > RECORD_POST_DEBT_MAX) {
 			tls_note_failure(tls, "too many key updates");
 			tls->is_input_blocked = true; /* no further record is read */
 		}
@@ -284,6 +280,7 @@ static bool create_roles(struct tls_shard *shard)
 		return false;
 	SSL_CTX_set_alpn_select_cb(shard->roles[TLS_SERVER], tls_on_protocol, shard);
 	SSL_CTX_set_client_hello_cb(shard->roles[TLS_SERVER], tls_on_client_hello, shard);
+	tls_resume_init(shard);
 	return true;
 }
 

@@ -559,19 +559,40 @@ static void hostile_bad_record_is_told(void **state)
 	assert_int_equal(client.world.receipt.reason, PH_REASON_PROTOCOL_TLS);
 }
 
-/* A peer that asks for key updates for ever and reads no answer is ended: what waits for it has a bound. */
+static unsigned key_updates_flood(struct client *client, unsigned records_between)
+{
+	unsigned updates = 0;
+
+	while (updates < 200000 && SSL_key_update(client->ssl, SSL_KEY_UPDATE_REQUESTED) == 1) {
+		for (unsigned i = 0; i < records_between; i++)
+			if (SSL_write(client->ssl, "x", 1) != 1)
+				return updates;
+		updates++;
+	}
+	return updates;
+}
+
+/* A byte with each does not buy key updates: they end as a flood. */
+static void hostile_key_updates_are_charged(void **state)
+{
+	static struct client client;
+
+	(void)state;
+	client_begin(&client);
+	assert_true(key_updates_flood(&client, 1) < 200000);
+	client_end(&client);
+	assert_int_equal(client.world.receipt.reason, PH_REASON_PROTOCOL_TLS);
+}
+
+/* Who pays for them with data and reads no answer is ended all the same: what waits for him has a bound. */
 static void hostile_key_updates_have_a_bound(void **state)
 {
 	static struct client client;
-	unsigned updates = 0;
 
 	(void)state;
 	client_begin(&client);
 	/* 512 KiB of answers, the two sockets' buffers, and ours to send: far less than this. */
-	while (updates < 200000 && SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED) == 1 &&
-		SSL_write(client.ssl, "x", 1) == 1)
-		updates++;
-	assert_true(updates < 200000);
+	assert_true(key_updates_flood(&client, 32) < 200000);
 	client_end(&client);
 	assert_int_equal(client.world.receipt.reason, PH_REASON_LIMIT_SLOW);
 }
@@ -587,6 +608,7 @@ int main(void)
 		cmocka_unit_test(hostile_connect_twice),
 		cmocka_unit_test(hostile_listen_end_while_stopping),
 		cmocka_unit_test(hostile_bad_record_is_told),
+		cmocka_unit_test(hostile_key_updates_are_charged),
 		cmocka_unit_test(hostile_key_updates_have_a_bound),
 	};
 

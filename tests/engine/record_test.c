@@ -588,7 +588,7 @@ static void record_refuses_messages(void **state)
 static void record_refuses_floods(void **state)
 {
 	static const char text[] = "too many key updates or empty records";
-	uint8_t data[8], type;
+	uint8_t data[64], type;
 	ssize_t last;
 
 	(void)state;
@@ -603,12 +603,22 @@ static void record_refuses_floods(void **state)
 	for (int index = 0; index < 33; index++)
 		says_key_update(0);
 	expect_refused(10, text);
-	/* Data in between forgives; each update is answered once. */
+	/* A byte in between does not pay for one. */
+	bench_open(RECORD_AES_128_GCM, false, FOR_EVER);
+	for (int index = 0; index < 35; index++) {
+		says_key_update(0);
+		says(23, "x", 1, 0);
+	}
+	assert_int_equal(hears(data, sizeof(data), sizeof(data), &last), 33);
+	assert_int_equal(last, RECORD_FAILED);
+	assert_string_equal(record_failure(it.record), text);
+	/* So many records do; each update is answered once. */
 	bench_open(RECORD_AES_128_GCM, false, FOR_EVER);
 	for (int index = 0; index < 100; index++) {
 		says_key_update(1);
-		says(23, "x", 1, 0);
-		assert_int_equal(hears(data, sizeof(data), sizeof(data), &last), 1);
+		for (unsigned i = 0; i < RECORD_POST_COST; i++)
+			says(23, "x", 1, 0);
+		assert_int_equal(hears(data, sizeof(data), sizeof(data), &last), RECORD_POST_COST);
 		assert_int_equal(sent(data, &type), 5);
 		keys_update(&it.peer, &it.peer.opens);
 		assert_int_equal(it.out.bytes, 0);

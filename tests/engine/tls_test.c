@@ -1045,7 +1045,7 @@ static void tls_key_update_answered(void **state)
 
 	(void)state;
 	raw_client_open(&client, &server);
-	for (int round = 0; round < 100; round++) {
+	for (int round = 0; round < 30; round++) {
 		uint8_t data[8];
 
 		raw_key_update(&client);
@@ -1059,9 +1059,48 @@ static void tls_key_update_answered(void **state)
 		raw_take(&client, &server);
 		assert_int_equal(SSL_read(client.ssl, data, sizeof(data)), 1);
 	}
-	assert_int_equal(server.received_bytes, 100);
+	assert_int_equal(server.received_bytes, 30);
 	raw_fini(&client);
 	end_fini(&server);
+}
+
+/* A byte behind each does not pay for a KeyUpdate; 32 records do, or 64 KiB. */
+static void tls_key_update_is_paid_by_data(void **state)
+{
+	static const struct {
+		int records;
+		size_t bytes;
+		bool is_enough;
+	} payments[] = {{1, 1, false}, {16, 1, false}, {32, 1, true}, {4, 16384, true}};
+	static const uint8_t data[16384];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(payments) / sizeof(payments[0]); i++) {
+		struct raw client;
+		struct end server;
+		int round;
+
+		raw_client_open(&client, &server);
+		for (round = 0; round < 100 && server.status == TLS_AGAIN; round++) {
+			raw_key_update(&client);
+			for (int record = 0; record < payments[i].records; record++)
+				assert_int_equal(
+					SSL_write(client.ssl, data, (int)payments[i].bytes),
+					(int)payments[i].bytes);
+			raw_give(&client, &server);
+			server.received_bytes = 0;
+		}
+		if (payments[i].is_enough) {
+			assert_int_equal(round, 100);
+			assert_int_equal(server.status, TLS_AGAIN);
+		} else {
+			assert_in_range(round, 33, 70);
+			assert_int_equal(server.status, TLS_FAILED);
+			assert_text(&server, "too many key updates");
+		}
+		raw_fini(&client);
+		end_fini(&server);
+	}
 }
 
 /* KeyUpdates with nothing in between end the connection, in one slice and in many. */
@@ -1598,6 +1637,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tls_goodbye_during_the_handshake),
 		cmocka_unit_test(tls_rekey_by_count),
 		cmocka_unit_test(tls_key_update_answered),
+		cmocka_unit_test(tls_key_update_is_paid_by_data),
 		cmocka_unit_test(tls_key_update_flood),
 		cmocka_unit_test(tls_garbage_instead_of_hello),
 		cmocka_unit_test(tls_handshake_with_a_flipped_bit),
