@@ -13,6 +13,7 @@
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/provider.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -280,7 +281,6 @@ static bool create_roles(struct tls_shard *shard)
 		return false;
 	SSL_CTX_set_alpn_select_cb(shard->roles[TLS_SERVER], tls_on_protocol, shard);
 	SSL_CTX_set_client_hello_cb(shard->roles[TLS_SERVER], tls_on_client_hello, shard);
-	tls_resume_init(shard);
 	return true;
 }
 
