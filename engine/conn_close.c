@@ -38,8 +38,8 @@ static enum ph_side reason_side(uint32_t reason)
 /* Contract of the p2p layer: what an opening that failed is called. */
 static enum ph_failure failure_of(const struct conn *conn, uint32_t reason, enum ph_side side)
 {
-	if (conn->failure != PH_FAILURE_NONE)
-		return (enum ph_failure)conn->failure; /* REFUSE has said so */
+	if (reason == PH_REASON_REMOTE_REFUSED)
+		return PH_FAILURE_REFUSED;
 	if (side == PH_SIDE_LOCAL || conn->state == CONN_CONNECTING ||
 		reason == PH_REASON_TRANSPORT_WELCOME_TIMEOUT)
 		return PH_FAILURE_CONNECT;

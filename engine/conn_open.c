@@ -749,7 +749,6 @@ void conn_on_refuse(struct conn *conn, const uint8_t *message, size_t bytes)
 	}
 	SHARD_COUNT(conn->shard, refused_by_peer);
 	conn->refuse_code = parsed.code;
-	conn->failure = PH_FAILURE_REFUSED;
 	conn_leave(conn, PH_REASON_REMOTE_REFUSED, PH_SIDE_REMOTE, false, NULL);
 }
 

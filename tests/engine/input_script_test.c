@@ -248,6 +248,28 @@ static void answers_that_are_no_welcome(void **state)
 	}
 }
 
+/* A close has won and its mail is on its way when REFUSE comes: cancelled, not refused. */
+static void refused_behind_a_close(void **state)
+{
+	uint8_t message[HARNESS_MESSAGE_MAX];
+	uint64_t id = harness_dial(&it, PH_FRAMING_MESSAGE);
+	struct slot *slot;
+
+	(void)state;
+	harness_turns(&it, 5);
+	slot = conn_slot(harness_conn(&it, id));
+	assert_int_equal(slot_close(slot, slot_id_generation(id), HARNESS_TAG, false), SLOT_PUSH);
+	script_peer_data(it.ring, harness_conn(&it, id)->file, message,
+		peer_refuse(message, PH_REFUSE_BUSY));
+	harness_turns(&it, 3);
+	shard_post_slot(it.shard->home, slot);
+	harness_turns(&it, 4);
+	assert_int_equal(harness_peer(&it, id)->closed, 1);
+	assert_int_equal(harness_peer(&it, id)->receipt.side, PH_SIDE_LOCAL);
+	assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_LOCAL_CLOSE);
+	assert_int_equal(harness_peer(&it, id)->receipt.failure, PH_FAILURE_CONNECT);
+}
+
 static void strangers_are_refused(void **state)
 {
 	int32_t file;
@@ -580,6 +602,7 @@ int main(void)
 		CASE(faults_while_draining),
 		CASE(faults_while_greeting),
 		CASE(answers_that_are_no_welcome),
+		CASE(refused_behind_a_close),
 		CASE(strangers_are_refused),
 		CASE(unknown_notices_are_skipped),
 		CASE(paused_input_waits_and_keeps_its_order),
