@@ -259,7 +259,6 @@ static struct p2p_registration *registration_take(
 	if (registration == NULL)
 		return NULL;
 	pthread_mutex_lock(&registration->lock);
-	registration->play = play;
 	registration->node = node;
 	registration->generation++;
 	registration->value = NULL;

@@ -139,7 +139,7 @@ struct p2p_view {
 struct p2p_play;
 
 struct p2p_registration {
-	struct p2p_play *play;
+	struct p2p_play *play; /* constant: callbacks look at it without a lock */
 	pthread_mutex_t
 		lock; /* around GetEventData and its judgement; guards the fields below it */
 	HPEEREVENT value;

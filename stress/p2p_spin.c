@@ -375,6 +375,8 @@ static void play_init(struct p2p_spin *spin)
 	play->connections = spin->options.connections * DIALS_PER_CONNECTION;
 	if (play->connections > P2P_LINKS / 8)
 		play->connections = P2P_LINKS / 8;
+	for (uint32_t i = 0; i < P2P_REGISTRATIONS; i++)
+		spin->audit->registrations[i].play = play;
 	atomic_init(&play->is_calm, true);
 	pthread_mutex_init(&play->base_lock, NULL);
 	pthread_mutex_init(&play->hands_lock, NULL);
