@@ -28,6 +28,28 @@ peerhub_bench_program(peerhub-load ${LOAD_SOURCES} stress/histogram.c)
 
 peerhub_peer(epoll bench/peers/epoll.c)
 peerhub_peer(uring bench/peers/uring.c PkgConfig::URING)
+# peerhub_peer_if(NAME SOURCE PACKAGES...): only where pkg-config knows the packages.
+function(peerhub_peer_if name source)
+	string(TOUPPER PEER_${name} prefix)
+	pkg_check_modules(${prefix} IMPORTED_TARGET ${ARGN})
+	if(${prefix}_FOUND)
+		peerhub_peer(${name} ${source} PkgConfig::${prefix})
+	else()
+		message(STATUS "peer-${name} is not built: no ${ARGN}")
+	endif()
+endfunction()
+peerhub_peer_if(libuv bench/peers/libuv.c libuv)
+peerhub_peer_if(libevent bench/peers/libevent.c libevent libevent_openssl)
+peerhub_peer_if(zmq bench/peers/zmq.c libzmq)
+find_library(PEER_NNG_LIBRARY nng)
+if(PEER_NNG_LIBRARY)
+	peerhub_peer(nng bench/peers/nng.c ${PEER_NNG_LIBRARY} Threads::Threads)
+endif()
+find_path(PEER_ASIO_INCLUDE boost/asio.hpp)
+if(PEER_ASIO_INCLUDE)
+	peerhub_peer(asio bench/peers/asio.cc Threads::Threads)
+	target_include_directories(peer-asio SYSTEM PRIVATE ${PEER_ASIO_INCLUDE})
+endif()
 
 configure_file(bench/peers/pki.sh ${PEERHUB_PEERS_DIR}/peer-pki COPYONLY
 	FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE

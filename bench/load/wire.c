@@ -56,7 +56,7 @@ void wire_server_name(const struct load_options *options, uint32_t index, char n
 
 const char *wire_alpn(const struct load_options *options)
 {
-	return options->framing == FRAMING_MESSAGE ? "\x0apeerhub/1" : NULL;
+	return options->framing == FRAMING_MESSAGE ? "\x09peerhub/1" : NULL;
 }
 
 /* ---- the peer protocol ----------------------------------------------------------------- */
