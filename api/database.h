@@ -2,8 +2,9 @@
  * Database: one SQLite file, opened with care, and transactions on it.
  *
  * Opening proves that the file is a sound store of ours before anything is written: header, ids,
- * version, the tables (exactly those of `schema`), integrity_check (with it, names are proved by their indexes). A file that is not is refused byte
- * for byte as it was. Used by api/store.c under its mutex: not thread-safe by itself.
+ * version, the tables (exactly those of `schema`), integrity_check (with it, names are proved by
+ * their indexes). A file that is not is refused byte for byte as it was. Used by api/store.c under
+ * its mutex: not thread-safe by itself.
  */
 #ifndef PEERHUB_API_DATABASE_H
 #define PEERHUB_API_DATABASE_H
