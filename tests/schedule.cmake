@@ -1,0 +1,64 @@
+# How ci/test puts all builds' tests together (ci/collect-tests reads it; included after every test is
+# known). Nothing here changes what a test does, nor a run of one build by hand.
+#
+# waits  spends most of its time waiting, for timers and far ends: takes half a core, so that others
+#        work meanwhile. It still has all its time; it only has company.
+# not-repeated   is run by ci/test in other builds only: with the second compiler what costs much and proves
+#        the same whoever compiled it (that build is there for its warnings and for the unit tests on its
+#        code); with ThreadSanitizer what has one thread, or the same threads as another test.
+# COST   the dearest begin first, so that no long one is left alone at the end.
+#
+# Simulator, failure loops, kept corpora and the crash test are not even built with ThreadSanitizer.
+set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_cli_test)$"
+	"^stress_(spin|storm|fault|exit|many|job)_test$")
+set(DEAR "^(nth_.*|store_crash|sim|sim_replay|leak_.*|attack_.*|bench_.*|tls_.*)$"
+	"^(hub_cli_test|hub_relay_script|engine_hostile_test|guard_work)$"
+	"^stress_(spin|storm|fault|exit|many|job)_test$")
+set(UNTHREADED "^(.*_script_test|hub_cli_test|guard_work)$")
+# PATTERN:SECONDS, about; the first that matches.
+set(COSTS "^sim$:200" "^models$:90" "^store_crash$:60" "^nth_(openssl|errno|api_.*)$:50"
+	"^hub_(cli_test|relay_script)$:40" "^stress_(spin|storm|fault|job)_test$:35" "^bench_.*$:30"
+	"^(nth_|tls_|leak_|guard|sim_|api_two_process|stress_exit).*$:15"
+	"^(attack_|hub_|stress_|api_direct_|engine_tls|engine_hostile).*$:8")
+
+function(matches name patterns out)
+	set(${out} FALSE PARENT_SCOPE)
+	foreach(pattern ${patterns})
+		if(name MATCHES "${pattern}")
+			set(${out} TRUE PARENT_SCOPE)
+			return()
+		endif()
+	endforeach()
+endfunction()
+
+get_property(SCHEDULED DIRECTORY PROPERTY TESTS)
+foreach(test ${SCHEDULED})
+	matches(${test} "${WAITS}" is_waiting)
+	if(is_waiting)
+		set_property(TEST ${test} APPEND PROPERTY LABELS waits)
+	endif()
+	set(is_repeated TRUE)
+	if(CMAKE_C_COMPILER_ID MATCHES "Clang")
+		matches(${test} "${DEAR}" is_dear)
+		if(is_dear)
+			set(is_repeated FALSE)
+		endif()
+	elseif(PEERHUB_SANITIZE MATCHES "thread" AND test MATCHES "${UNTHREADED}")
+		set(is_repeated FALSE)
+	endif()
+	if(NOT is_repeated)
+		set_property(TEST ${test} APPEND PROPERTY LABELS not-repeated)
+	endif()
+	foreach(entry ${COSTS})
+		string(REGEX MATCH "^(.*):([0-9]+)$" all "${entry}")
+		set(pattern "${CMAKE_MATCH_1}")
+		set(cost ${CMAKE_MATCH_2})
+		if(test MATCHES "${pattern}")
+			if(PEERHUB_SANITIZE)
+				math(EXPR cost "${cost} * 2")
+			endif()
+			set_tests_properties(${test} PROPERTIES COST ${cost})
+			break()
+		endif()
+	endforeach()
+endforeach()
