@@ -37,4 +37,24 @@ BENCHMARK_TEMPLATE(hash_find, subject_hash_find_names, true)
 	->Name("hash_hit_from_names")
 	->Arg(16000);
 
+void hash_insert_remove(benchmark::State &state)
+{
+	uint32_t count = static_cast<uint32_t>(state.range(0)), number = 0;
+	struct subject_hash *hash = subject_hash_create(count);
+	int status = 0;
+
+	if (hash == nullptr) {
+		state.SkipWithError("no memory");
+		return;
+	}
+	for (auto _ : state) {
+		number = next_of(number, count);
+		status |= subject_hash_insert_remove(hash, number);
+	}
+	if (status != 0)
+		state.SkipWithError("an insert was refused");
+	subject_hash_destroy(hash);
+}
+BENCHMARK(hash_insert_remove)->Arg(1000)->Arg(16000);
+
 } // namespace

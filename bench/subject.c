@@ -90,7 +90,7 @@ struct subject_hash *subject_hash_create(uint32_t count)
 	if (made == NULL)
 		return NULL;
 	made->count = count;
-	if (digest_init() < 0 || hash_create(count, &made->hash) < 0) {
+	if (digest_init() < 0 || hash_create(count + 1, &made->hash) < 0) {
 		free(made);
 		return NULL;
 	}
@@ -127,6 +127,17 @@ uint32_t subject_hash_find_names(const struct subject_hash *subject, uint32_t nu
 	return hash_find(subject->hash, digest_pair(hash_group, name), hash_id_is_open, &id, 1);
 }
 
+int subject_hash_insert_remove(struct subject_hash *subject, uint32_t number)
+{
+	struct hash_key key = subject->keys[subject->count + number];
+	uint64_t id = (uint64_t)subject->count + 1;
+	int status = hash_insert(subject->hash, key, subject->count, id);
+
+	if (status == 0)
+		hash_remove(subject->hash, key, subject->count, id);
+	return status;
+}
+
 /* ---- wire ------------------------------------------------------------------------------ */
 
 size_t subject_wire_pt2pt(uint8_t *message, size_t capacity, uint32_t payload_bytes)
@@ -140,35 +151,99 @@ size_t subject_wire_pt2pt(uint8_t *message, size_t capacity, uint32_t payload_by
 	return WIRE_PT2PT_BYTES + payload_bytes;
 }
 
-size_t subject_wire_connect(uint8_t *message, size_t capacity)
+#define FRIENDLY "a friendly name of usual length"
+#define PEER "76543210f1e2d3c4b5a69788796a5b4c3d2e1f00.member"
+
+static ssize_t wire_write(
+	enum subject_message kind, uint8_t *message, size_t capacity, const ph_address addresses[2])
 {
+	const struct wire_auth_info auth_info = {
+		.kind = 2, .graph = hash_group, .source = PEER, .destination = PEER};
 	struct wire_connect connect = {.flags = WIRE_CONNECT_DIRECT,
 		.node_id = 42,
 		.address_count = 2,
-		.friendly_name = "a friendly name of usual length"};
+		.friendly_name = FRIENDLY};
+	struct wire_welcome welcome = {.node_id = 42,
+		.peer_time = 132000000000000000u,
+		.address_count = 2,
+		.peer_id = PEER,
+		.friendly_name = FRIENDLY};
+	const struct wire_notice notice = {
+		.code = PH_REASON_APP_NORMAL, .text = "done", .text_bytes = 4};
+
+	memcpy(connect.addresses, addresses, 2 * sizeof(*addresses));
+	memcpy(welcome.addresses, addresses, 2 * sizeof(*addresses));
+	switch (kind) {
+	case SUBJECT_AUTH_INFO:
+		return wire_auth_info_write(message, capacity, &auth_info);
+	case SUBJECT_CONNECT:
+		return wire_connect_write(message, capacity, &connect);
+	case SUBJECT_WELCOME:
+		return wire_welcome_write(message, capacity, &welcome);
+	case SUBJECT_REFUSE:
+		return wire_refuse_write(message, capacity, PH_REFUSE_BUSY);
+	case SUBJECT_DISCONNECT:
+		return wire_disconnect_write(message, capacity, WIRE_DISCONNECT_APPLICATION);
+	default:
+		return wire_notice_write(message, capacity, &notice);
+	}
+}
+
+size_t subject_wire_write(enum subject_message kind, uint8_t *message, size_t capacity)
+{
+	static ph_address addresses[2];
 	ssize_t bytes;
 
-	if (ph_address_parse("[::1]:3587", &connect.addresses[0]) < 0 ||
-		ph_address_parse("127.0.0.1:3587", &connect.addresses[1]) < 0)
+	if (addresses[0].sin6_family == 0 &&
+		(ph_address_parse("[::1]:3587", &addresses[0]) < 0 ||
+			ph_address_parse("127.0.0.1:3587", &addresses[1]) < 0))
 		return 0;
-	bytes = wire_connect_write(message, capacity, &connect);
+	bytes = wire_write(kind, message, capacity, addresses);
 	return bytes > 0 ? (size_t)bytes : 0;
+}
+
+static int wire_parse(enum wire_type type, const uint8_t *message, size_t bytes)
+{
+	union {
+		struct wire_auth_info auth_info;
+		struct wire_connect connect;
+		struct wire_welcome welcome;
+		struct wire_refuse refuse;
+		struct wire_disconnect_message disconnect;
+		struct wire_notice notice;
+		struct wire_pt2pt pt2pt;
+	} out;
+
+	switch (type) {
+	case WIRE_AUTH_INFO:
+		return wire_auth_info_parse(message, bytes, &out.auth_info);
+	case WIRE_CONNECT:
+		return wire_connect_parse(message, bytes, &out.connect);
+	case WIRE_WELCOME:
+		return wire_welcome_parse(message, bytes, &out.welcome);
+	case WIRE_REFUSE:
+		return wire_refuse_parse(message, bytes, &out.refuse);
+	case WIRE_DISCONNECT:
+		return wire_disconnect_parse(message, bytes, &out.disconnect);
+	case WIRE_NOTICE:
+		return wire_notice_parse(message, bytes, &out.notice);
+	case WIRE_PT2PT:
+		return wire_pt2pt_parse(message, bytes, &out.pt2pt);
+	default:
+		return -EPROTO;
+	}
 }
 
 int subject_wire_parse(const uint8_t *message, size_t bytes)
 {
 	struct wire_header header;
-	struct wire_pt2pt pt2pt;
-	struct wire_connect connect;
 	int status = wire_header_parse(message, PH_MESSAGE_BYTES_MAX, &header);
 
 	if (status < 0)
 		return status;
 	if (header.bytes != bytes)
 		return -EMSGSIZE;
-	if (header.type == WIRE_PT2PT)
-		return wire_pt2pt_parse(message, bytes, &pt2pt);
-	return wire_connect_parse(message, bytes, &connect);
+	return wire_parse((enum wire_type)header.type, message, bytes);
 }
 
 /* ---- TLS ------------------------------------------------------------------------------- */
@@ -351,7 +426,7 @@ int subject_tls_message(struct subject_tls *subject, uint32_t connection, size_t
 	struct chain wire = {0}, back = {0};
 	ssize_t got = -EPROTO;
 
-	if (tls_write(client, subject->sent, bytes, &wire) == 0 && wire.head == wire.tail) {
+	if (tls_write(client, subject->sent, bytes, &wire) == 0 && wire.head->next == NULL) {
 		struct chunk *chunk = wire.head;
 
 		tls_input(server, chunk->data + chunk->offset, chunk->bytes - chunk->offset);

@@ -1,4 +1,4 @@
-/* How long does it take to parse one complete message? */
+/* How long does it take to write one complete message, and to check and parse it? */
 #include "bench/subject.h"
 
 #include <benchmark/benchmark.h>
@@ -35,12 +35,45 @@ void wire_parse_data(benchmark::State &state)
 }
 BENCHMARK(wire_parse_data)->Arg(64)->Arg(65536);
 
-void wire_parse_connect(benchmark::State &state)
+/* The 28 bytes before a payload, in place. */
+void wire_write_data(benchmark::State &state)
+{
+	std::vector<uint8_t> message(128);
+
+	for (auto _ : state) {
+		if (subject_wire_pt2pt(message.data(), 28, 0) != 28)
+			state.SkipWithError("the head was not written");
+		benchmark::ClobberMemory();
+	}
+}
+BENCHMARK(wire_write_data);
+
+void wire_parse_control(benchmark::State &state, enum subject_message kind)
 {
 	std::vector<uint8_t> message(4096);
 
-	parse(state, message.data(), subject_wire_connect(message.data(), message.size()));
+	parse(state, message.data(), subject_wire_write(kind, message.data(), message.size()));
 }
-BENCHMARK(wire_parse_connect);
+void wire_write_control(benchmark::State &state, enum subject_message kind)
+{
+	std::vector<uint8_t> message(4096);
+	size_t bytes = 1;
+
+	for (auto _ : state) {
+		bytes = subject_wire_write(kind, message.data(), message.size());
+		benchmark::ClobberMemory();
+	}
+	if (bytes == 0)
+		state.SkipWithError("the message was not written");
+}
+#define CONTROL(name, kind)                                \
+	BENCHMARK_CAPTURE(wire_parse_control, name, kind); \
+	BENCHMARK_CAPTURE(wire_write_control, name, kind)
+CONTROL(auth_info, SUBJECT_AUTH_INFO);
+CONTROL(connect, SUBJECT_CONNECT);
+CONTROL(welcome, SUBJECT_WELCOME);
+CONTROL(refuse, SUBJECT_REFUSE);
+CONTROL(disconnect, SUBJECT_DISCONNECT);
+CONTROL(notice, SUBJECT_NOTICE);
 
 } // namespace
