@@ -21,6 +21,7 @@ struct chunk *chunk_create(size_t capacity)
 	if (chunk == NULL)
 		return NULL;
 	chunk->next = NULL;
+	chunk->last = NULL;
 	chunk->offset = 0;
 	chunk->bytes = 0;
 	chunk->capacity = (uint32_t)capacity;
@@ -38,11 +39,11 @@ void chain_push(struct chain *chain, struct chunk *chunk)
 	assert(chunk->offset <= chunk->bytes);
 	assert(chunk->bytes <= chunk->capacity);
 	chunk->next = NULL;
-	if (chain->tail != NULL)
-		chain->tail->next = chunk;
+	if (chain->head != NULL)
+		chain->head->last->next = chunk;
 	else
 		chain->head = chunk;
-	chain->tail = chunk;
+	chain->head->last = chunk;
 	chain->bytes += chunk->bytes - chunk->offset;
 }
 
@@ -53,8 +54,8 @@ struct chunk *chain_pop(struct chain *chain)
 	if (chunk == NULL)
 		return NULL;
 	chain->head = chunk->next;
-	if (chain->head == NULL)
-		chain->tail = NULL;
+	if (chain->head != NULL)
+		chain->head->last = chunk->last;
 	chain->bytes -= chunk->bytes - chunk->offset;
 	chunk->next = NULL;
 	return chunk;
@@ -62,7 +63,7 @@ struct chunk *chain_pop(struct chain *chain)
 
 uint8_t *chain_reserve(struct chain *chain, size_t bytes)
 {
-	struct chunk *tail = chain->tail;
+	struct chunk *tail = chain->head != NULL ? chain->head->last : NULL;
 
 	if (tail == NULL || tail->capacity - tail->bytes < bytes) {
 		tail = chunk_create(bytes > CHAIN_BLOCK_BYTES ? bytes : CHAIN_BLOCK_BYTES);
@@ -75,8 +76,10 @@ uint8_t *chain_reserve(struct chain *chain, size_t bytes)
 
 void chain_reserved(struct chain *chain, size_t bytes)
 {
-	assert(bytes <= chain->tail->capacity - chain->tail->bytes);
-	chain->tail->bytes += (uint32_t)bytes;
+	struct chunk *tail = chain->head->last;
+
+	assert(bytes <= tail->capacity - tail->bytes);
+	tail->bytes += (uint32_t)bytes;
 	chain->bytes += bytes;
 }
 
@@ -98,11 +101,12 @@ void chain_move(struct chain *to, struct chain *from)
 {
 	if (from->head == NULL)
 		return;
-	if (to->tail != NULL)
-		to->tail->next = from->head;
-	else
+	if (to->head != NULL) {
+		to->head->last->next = from->head;
+		to->head->last = from->head->last;
+	} else {
 		to->head = from->head;
-	to->tail = from->tail;
+	}
 	to->bytes += from->bytes;
 	*from = (struct chain){0};
 }

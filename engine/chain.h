@@ -16,6 +16,7 @@ struct chunk {
 		struct ck_stack_entry
 			entry; /* on a connection's chunk stack: pushed by any thread */
 	};
+	struct chunk *last; /* of a chain's first chunk only: the chain's last */
 	uint32_t offset; /* first byte that still has to go */
 	uint32_t bytes; /* end of the bytes: offset <= bytes <= capacity */
 	uint32_t capacity;
@@ -23,8 +24,9 @@ struct chunk {
 	uint8_t data[];
 };
 
+/* Every connection has several, most of them empty: so the way to the end is kept in the first chunk. */
 struct chain {
-	struct chunk *head, *tail;
+	struct chunk *head;
 	size_t bytes; /* sum of (bytes - offset) */
 };
 

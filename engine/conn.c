@@ -54,6 +54,11 @@ struct conn_cold *conn_cold(const struct conn *conn)
 	return &conn->shard->colds[conn->slot_index];
 }
 
+struct conn_end *conn_end(const struct conn *conn)
+{
+	return &conn->shard->ends[conn->slot_index];
+}
+
 uint64_t conn_id(const struct conn *conn)
 {
 	return slot_id(conn->shard->home->index, conn->slot_index, conn->generation);
@@ -215,7 +220,7 @@ void conn_on_completion(struct conn *conn, enum op_kind kind, const struct ring_
 			uint64_t left = (uint64_t)done->result;
 
 			/* Cipher text on the way is never less than its plain text. */
-			conn->bytes_acknowledged = left < sent ? sent - left : 0;
+			conn_end(conn)->bytes_acknowledged = left < sent ? sent - left : 0;
 			conn->unacknowledged_known = true;
 		}
 		break;

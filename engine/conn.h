@@ -120,6 +120,15 @@ struct conn_names {
 	char text[];
 };
 
+/* What its end writes: kept apart, so that an idle connection does not pay for it: parallel array. Zero
+ * again when the connection is FREE. */
+struct conn_end {
+	uint64_t time_close_ns, time_goodbye_ns;
+	uint64_t bytes_acknowledged;
+	uint32_t reason, peer_reason;
+	int32_t error; /* negative errno behind the end */
+};
+
 /* Seldom touched, kept apart so that an idle connection's pages stay few: parallel array. */
 struct conn_cold {
 	uint32_t close_reason; /* written by the winner of a close, inside; read at senders = 0 */
@@ -169,29 +178,25 @@ struct conn {
 	bool local_cause : 1; /* ended by ph_close: its reason is read at senders = 0 */
 	uint8_t close_stage; /* CLOSING: how much of the last operations is queued */
 	uint8_t side, how, failure, refuse_code;
-	uint32_t reason, peer_reason;
-	int32_t error; /* negative errno behind the end */
 	int32_t receive_error; /* how receive ended: 0 or negative errno; with eof */
 	uint32_t next[LIST_COUNT];
-	int32_t input_head, input_tail; /* provided buffers not yet looked at; -1 none */
-	uint32_t input_count; /* of them */
+	int16_t input_head, input_tail; /* provided buffers not yet looked at; -1 none */
+	uint16_t input_count; /* of them */
 	struct chain spill; /* input copied out of provided buffers, looked at before them */
 	struct chunk *carry; /* plain bytes of a message not yet complete, or not yet taken */
-	uint32_t budget_used; /* input bytes looked at in this turn */
 	struct tls *tls;
 	struct conn_setup *setup; /* while opening */
 	struct conn_names *names; /* set before OPEN; read by pins */
 	void *user; /* set before OPEN */
 	struct chain out; /* accepted from senders, not yet encrypted */
 	struct chain wire; /* bytes for the kernel, the head of it in flight while ops[OP_SEND] */
-	size_t wire_weight; /* budget to give back when wire is empty (TLS) */
+	uint32_t wire_weight; /* budget to give back when wire is empty (TLS) */
 	struct send_block *block; /* while ops[OP_SEND] */
 	struct timer timer; /* its meaning follows the state */
-	struct hash_key key;
 	uint64_t node_id; /* the peer's; set before OPEN */
-	uint64_t time_begin_ns, time_open_ns, time_close_ns, time_goodbye_ns;
+	uint64_t time_begin_ns, time_open_ns;
 	_Atomic uint64_t time_active_ns, bytes_sent, bytes_received; /* owner writes, pins read */
-	uint64_t messages_sent, messages_received, bytes_acknowledged;
+	uint64_t messages_sent, messages_received;
 	uint64_t time_sent_ns; /* for pings */
 	uint64_t time_armed_ns; /* when receive was armed last: who did not read could not hear */
 	ph_address peer_address; /* set before OPEN */
@@ -204,6 +209,7 @@ const char *conn_state_name(enum conn_state state);
 /* ---- conn.c: state, helpers ------------------------------------------------------------- */
 struct slot *conn_slot(const struct conn *conn);
 struct conn_cold *conn_cold(const struct conn *conn);
+struct conn_end *conn_end(const struct conn *conn);
 uint64_t conn_id(const struct conn *conn);
 void conn_enter(struct conn *conn, enum conn_state next);
 void conn_init(struct conn *conn, struct shard *shard, uint32_t slot_index, uint32_t generation);

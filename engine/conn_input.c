@@ -416,7 +416,7 @@ static void conn_on_notice(struct conn *conn, const uint8_t *message, size_t byt
 		conn_protocol_fault(conn, PH_REASON_PROTOCOL_MESSAGE, "malformed NOTICE");
 		return;
 	}
-	conn->peer_reason = notice.code;
+	conn_end(conn)->peer_reason = notice.code;
 	memcpy(text, notice.text, notice.text_bytes);
 	text[notice.text_bytes] = '\0';
 }
@@ -777,7 +777,7 @@ void conn_input_discard(struct conn *conn)
 static bool conn_may_take(const struct conn *conn)
 {
 	return conn_is_listening(conn) && !conn_is_paused(conn) &&
-		conn->budget_used < SHARD_WORK_BYTES;
+		conn->shard->budget_used < SHARD_WORK_BYTES;
 }
 
 static void conn_take_slices(struct conn *conn)
@@ -794,7 +794,7 @@ static void conn_take_slices(struct conn *conn)
 		input_done(conn);
 	}
 	while (conn_may_take(conn) && input_next(conn, &data, &bytes)) {
-		conn->budget_used += (uint32_t)bytes;
+		conn->shard->budget_used += (uint32_t)bytes;
 		if (conn->secure) {
 			conn->slice_taken = true;
 			tls_input(conn->tls, data, bytes);
@@ -818,7 +818,7 @@ void conn_work(struct conn *conn)
 {
 	struct shard *shard = conn->shard;
 
-	conn->budget_used = 0;
+	conn->shard->budget_used = 0;
 	if (conn->state == CONN_CONNECTING) {
 		conn_dial(conn, 0); /* an operation that found no submission entry */
 		return;

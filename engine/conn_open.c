@@ -783,6 +783,7 @@ static void conn_open_finish(struct conn *conn)
 	struct shard *shard = conn->shard;
 	struct ph_hub *hub = shard->hub;
 	struct conn_setup *setup = conn->setup;
+	struct hash_key key;
 	struct ph_open_info info;
 
 	if (conn_names_set(
@@ -791,8 +792,8 @@ static void conn_open_finish(struct conn *conn)
 		return;
 	}
 	if (setup->verdict.identity[0] != '\0') {
-		conn->key = digest_pair(setup->verdict.group, setup->verdict.identity);
-		if (hash_insert(shard->hash, conn->key, conn->slot_index, conn_id(conn)) < 0) {
+		key = digest_pair(setup->verdict.group, setup->verdict.identity);
+		if (hash_insert(shard->hash, key, conn->slot_index, conn_id(conn)) < 0) {
 			conn_fail(conn, PH_REASON_LIMIT_MEMORY, -ENOMEM, "the hash is full");
 			return;
 		}

@@ -265,7 +265,7 @@ static void conn_flush_broken(struct conn *conn)
 	size_t weight = conn->wire_weight + chain_weight(&conn->wire) + chain_weight(&conn->out);
 
 	if (conn->state == CONN_DRAINING || conn->state == CONN_LEAVING) {
-		conn->error = conn->receive_error;
+		conn_end(conn)->error = conn->receive_error;
 		conn->how = PH_ABORT;
 		conn_close_begin(conn, true);
 		return;

@@ -100,11 +100,12 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	}
 	shard->conns = memory_map(shard->slot_count * sizeof(*shard->conns));
 	shard->colds = memory_map(shard->slot_count * sizeof(*shard->colds));
+	shard->ends = memory_map(shard->slot_count * sizeof(*shard->ends));
 	shard->notes = memory_map(shard->buffer_count * sizeof(*shard->notes));
 	shard->refused_max = shard->slot_count + RING_FILES_SPARE;
 	shard->refused = memory_map(shard->refused_max * sizeof(*shard->refused));
-	if (shard->conns == NULL || shard->colds == NULL || shard->notes == NULL ||
-		shard->refused == NULL)
+	if (shard->conns == NULL || shard->colds == NULL || shard->ends == NULL ||
+		shard->notes == NULL || shard->refused == NULL)
 		goto undo_maps;
 	status = hash_create(shard->slot_count, &shard->hash);
 	if (status < 0)
@@ -130,6 +131,7 @@ undo_hash:
 undo_maps:
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
+	memory_unmap(shard->ends, shard->slot_count * sizeof(*shard->ends));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
 	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);
@@ -148,6 +150,7 @@ void shard_destroy(struct shard *shard)
 	hash_destroy(shard->hash);
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
+	memory_unmap(shard->ends, shard->slot_count * sizeof(*shard->ends));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
 	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);

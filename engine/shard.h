@@ -81,6 +81,8 @@ struct shard {
 	struct slot *slots; /* the home's */
 	struct conn *conns;
 	struct conn_cold *colds;
+	struct conn_end *ends;
+	uint32_t budget_used; /* input bytes of the connection at work, looked at in this turn */
 	uint32_t index, slot_count;
 	uint64_t now_ns; /* of this turn */
 	struct timer_wheel timers;
