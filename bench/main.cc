@@ -6,6 +6,10 @@
  *	peerhub-bench --core-distance A B
  *
  * prints how many ns a cache line takes from core A to core B, and ends.
+ *
+ *	peerhub-bench memory [--to N]
+ *
+ * is peerhub-million's: bytes of idle connections by kind.
  */
 #include "bench/distance.h"
 
@@ -13,7 +17,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace
 {
@@ -42,12 +48,28 @@ void raise_file_limit()
 	}
 }
 
+/* The program beside this one: it measures processes of its own. Returns only when it cannot. */
+int run_memory(char **argv)
+{
+	char self[4096];
+	ssize_t bytes = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	std::string program(self, bytes > 0 ? static_cast<size_t>(bytes) : 0);
+
+	program.resize(program.rfind('/') + 1);
+	program += "peerhub-million";
+	execv(program.c_str(), argv);
+	std::fprintf(stderr, "peerhub-bench: cannot run %s\n", program.c_str());
+	return 1;
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
 	if (argc == 4 && std::strcmp(argv[1], "--core-distance") == 0)
 		return print_distance(argv[2], argv[3]);
+	if (argc > 1 && std::strcmp(argv[1], "memory") == 0)
+		return run_memory(argv);
 	benchmark::Initialize(&argc, argv);
 	if (benchmark::ReportUnrecognizedArguments(argc, argv))
 		return 2;
