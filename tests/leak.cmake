@@ -9,7 +9,7 @@ if(PEERHUB_SANITIZE)
 		COMMAND leak_cycles --cycles 1200 --p2p 100 --groups 40 --lives 8)
 else()
 	add_test(NAME leak_cycles
-		COMMAND leak_cycles --cycles 12000 --p2p 1000 --groups 400 --lives 40)
+		COMMAND leak_cycles --cycles 20000 --p2p 1000 --groups 400 --lives 40)
 endif()
 set_tests_properties(leak_cycles PROPERTIES TIMEOUT 300)
 
