@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Short spins over the kernel's ring, 30 seconds of them: the native interface with and without TLS, one
-# hub and two, a table that is too small, and allocations that fail. The seeds are new in each run and
-# printed; a finding prints the command that repeats it.
+# hub and two, a table that is too small, allocations that fail; the p2p interface; both. The seeds are
+# new in each run and printed; a finding prints the command that repeats it.
 set -euo pipefail
 
 build=${1:?build directory}
@@ -30,7 +30,11 @@ spin() {
 		tail -n 80 "$work/out" >&2
 		fail "exit code $code for: spin $*"
 	fi
-	python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$work/json"
+	python3 - "$work/json" >>"$work/figures" <<'PYTHON'
+import json, sys
+result = json.load(open(sys.argv[1]))
+print(result.get("audit", {}).get("messages_raw", 0), result.get("p2p", {}).get("calls", 0))
+PYTHON
 	grep -q '^spin: OK, 0 violations$' "$work/out" || fail "no verdict"
 	head -n 1 "$work/out"
 }
@@ -55,10 +59,16 @@ expect_usage job
 "$stress" spin --help >/dev/null
 "$stress" job --help >/dev/null
 
-spin 6 --connections 200 --threads 4 --hubs 1 --tls none
-spin 12 --connections 100 --threads 4 --hubs 2 --tls mutual
-spin 2 --connections 40 --threads 4 --hubs 1 --tls none --slots 16
-spin 2 --connections 60 --threads 4 --hubs 1 --tls none --fail-allocations 100
-spin 8 --connections 60 --threads 4 --hubs 2 --tls mutual --fail-allocations 100
-# p2p.h is spun by ci/soak spin alone until its last findings are understood (docs/testing.md).
+spin 4 --connections 200 --threads 4 --hubs 1 --tls none
+spin 7 --connections 100 --threads 4 --hubs 2 --tls mutual
+spin 1 --connections 40 --threads 4 --hubs 1 --tls none --slots 16
+spin 1 --connections 60 --threads 4 --hubs 1 --tls none --fail-allocations 100
+spin 5 --connections 60 --threads 4 --hubs 2 --tls mutual --fail-allocations 100
+spin 8 --connections 60 --threads 4 --api p2p
+spin 4 --connections 60 --threads 4 --api both --hubs 2
+# Whatever else the machine did: raw streams were read, and p2p.h was called.
+read -r raw p2p < <(awk '{a += $1; b += $2} END {print a, b}' "$work/figures")
+echo "spin_test: $raw messages out of raw streams, $p2p p2p calls"
+[ "$raw" -gt 0 ] || fail "no message came out of a raw stream"
+[ "$p2p" -gt 0 ] || fail "p2p.h was not called"
 echo "spin_test: OK"
