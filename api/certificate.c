@@ -510,13 +510,30 @@ int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REF
 	return 0;
 }
 
+int certificate_key(X509 *x509, EVP_PKEY **key)
+{
+	uint8_t spki[KEY_SPKI_BYTES_MAX];
+	size_t spki_bytes;
+
+	/* Made when the certificate was read, or never. */
+	*key = X509_get0_pubkey(x509);
+	if (*key != NULL)
+		return 0;
+	if (key_spki_of_field(X509_get_X509_PUBKEY(x509), spki, &spki_bytes) < 0)
+		return crypto_failure(-EINVAL);
+	return key_spki_failure(spki, spki_bytes);
+}
+
 int certificate_verify(X509 *x509, X509 *issuer)
 {
 	EVP_PKEY *key;
+	int status;
 
 	ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
-	key = X509_get0_pubkey(issuer);
-	if (key == NULL || X509_verify(x509, key) != 1)
+	status = certificate_key(issuer, &key);
+	if (status < 0)
+		return status;
+	if (X509_verify(x509, key) != 1)
 		return crypto_failure(-EINVAL);
 	ERR_pop_to_mark();
 	return 0;
@@ -718,8 +735,8 @@ static int set_key(X509 *x509, const uint8_t *spki, size_t spki_bytes)
 	bool is_set = key != NULL && X509_set_pubkey(x509, key) == 1;
 
 	EVP_PKEY_free(key);
-	/* Else the right form, but not a point of the curve. */
-	return is_set ? 0 : crypto_failure(-EINVAL);
+	/* Else the right form, but perhaps not a point of the curve. */
+	return is_set ? 0 : key_spki_failure(spki, spki_bytes);
 }
 
 static int set_fields(X509 *x509, const struct certificate_request *request)

@@ -66,6 +66,8 @@ struct certificate_info {
 
 /* Read one certificate strictly. 0; -EINVAL (refusal says what is wrong); -ENOMEM. */
 int certificate_read(X509 *x509, struct certificate_info *info, char refusal[REFUSAL_BYTES]);
+/* Its key, which goes with it. 0; -EINVAL: no point of the curve, or no allowed kind; -ENOMEM. */
+int certificate_key(X509 *x509, EVP_PKEY **key);
 /* 0: signed by that certificate's key; -EINVAL: not; -ENOMEM: nobody knows. Costs one public-key
  * operation. */
 int certificate_verify(X509 *x509, X509 *issuer);

@@ -169,22 +169,23 @@ static HRESULT check_signature(const struct xml_document *document, struct invit
 		.properties = invitation->packed_properties.data,
 		.properties_bytes = invitation->packed_properties.bytes,
 	};
-	EVP_PKEY *issuer = X509_get0_pubkey(invitation->chain[1]);
+	EVP_PKEY *issuer;
 	struct store_bytes signature = {0};
 	uint8_t *data;
 	size_t bytes;
-	int status = -EINVAL;
+	int status = -EINVAL; /* none */
 	HRESULT result = read_bytes(document, "SIGNATURE", &signature);
 
 	if (FAILED(result))
 		return result;
 	data = signed_bytes(&parts, &bytes);
-	if (data == NULL || issuer == NULL) {
-		free(data);
+	if (data == NULL) {
 		store_bytes_free(&signature);
 		return E_OUTOFMEMORY;
 	}
 	if (signature.bytes > 0)
+		status = certificate_key(invitation->chain[1], &issuer);
+	if (status == 0)
 		status = key_verify(issuer, data, bytes, signature.data, signature.bytes);
 	free(data);
 	store_bytes_free(&signature);

@@ -33,9 +33,17 @@ EVP_PKEY *key_create(void)
 	return key;
 }
 
+/* Its number where it has one: to compare names OpenSSL copies them, and without memory none is equal. */
+static bool is_kind(EVP_PKEY *key, int kind, const char *name)
+{
+	int is = EVP_PKEY_get_id(key);
+
+	return is == kind || (is < 0 && EVP_PKEY_is_a(key, name) == 1);
+}
+
 bool key_is_ed25519(EVP_PKEY *key)
 {
-	return EVP_PKEY_is_a(key, "ED25519") == 1;
+	return is_kind(key, EVP_PKEY_ED25519, "ED25519");
 }
 
 bool key_is_allowed(EVP_PKEY *key)
@@ -45,7 +53,7 @@ bool key_is_allowed(EVP_PKEY *key)
 
 	if (key_is_ed25519(key))
 		return true;
-	if (EVP_PKEY_is_a(key, "EC") != 1)
+	if (!is_kind(key, EVP_PKEY_EC, "EC"))
 		return false;
 	if (EVP_PKEY_get_group_name(key, group, sizeof(group), &group_bytes) != 1)
 		return false;
@@ -149,8 +157,12 @@ int key_spki(EVP_PKEY *key, uint8_t spki[KEY_SPKI_BYTES_MAX], size_t *spki_bytes
 	int status;
 
 	ERR_clear_error();
-	if (!key_is_allowed(key) || X509_PUBKEY_set(&field, key) != 1)
+	if (!key_is_allowed(key))
 		return crypto_failure(-EINVAL);
+	if (X509_PUBKEY_set(&field, key) != 1) {
+		ERR_clear_error();
+		return -ENOMEM; /* a key of an allowed kind has a public half to write */
+	}
 	status = key_spki_of_field(field, spki, spki_bytes);
 	X509_PUBKEY_free(field);
 	return status;
@@ -171,6 +183,28 @@ bool key_spki_is_valid(const uint8_t *spki, size_t spki_bytes)
 	return spki_bytes == sizeof(p256_prefix) + P256_BITS_BYTES &&
 		memcmp(spki, p256_prefix, sizeof(p256_prefix)) == 0 &&
 		spki[sizeof(p256_prefix)] == 0x04;
+}
+
+int key_spki_failure(const uint8_t *spki, size_t spki_bytes)
+{
+	bool is_ed25519, is_point;
+	size_t bits_bytes;
+	const uint8_t *bits = key_spki_bits(spki, spki_bytes, &bits_bytes, &is_ed25519);
+	EC_GROUP *group;
+	EC_POINT *point;
+
+	ERR_clear_error();
+	if (is_ed25519)
+		return -ENOMEM; /* any 32 bytes are taken for a key */
+	group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	point = group != NULL ? EC_POINT_new(group) : NULL;
+	is_point = point != NULL && EC_POINT_oct2point(group, point, bits, bits_bytes, NULL) == 1;
+	EC_POINT_free(point);
+	EC_GROUP_free(group);
+	if (!is_point)
+		return crypto_failure(-EINVAL);
+	ERR_clear_error();
+	return -ENOMEM;
 }
 
 /* ---- signatures ------------------------------------------------------------------------- */

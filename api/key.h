@@ -33,6 +33,9 @@ int key_spki_of_field(
 	const X509_PUBKEY *field, uint8_t spki[KEY_SPKI_BYTES_MAX], size_t *spki_bytes);
 /* Is it the DER of an allowed public key, byte for byte as key_spki writes it? */
 bool key_spki_is_valid(const uint8_t *spki, size_t spki_bytes);
+/* A valid one that OpenSSL could not make a key of, and it keeps the reason to itself: -EINVAL when it is
+ * no point of the curve, else -ENOMEM. */
+int key_spki_failure(const uint8_t *spki, size_t spki_bytes);
 /* The key bits inside a valid SubjectPublicKeyInfo, and whether it is Ed25519. */
 const uint8_t *key_spki_bits(
 	const uint8_t *spki, size_t spki_bytes, size_t *bits_bytes, bool *is_ed25519);

@@ -1,7 +1,6 @@
 /* Group properties: defaults, rules, and their signed form. */
 #include "api/properties.h"
 
-#include "api/crypto.h"
 #include "api/detail.h"
 
 #include <errno.h>
@@ -197,15 +196,16 @@ int properties_unpack(
 	const uint8_t *packed, size_t packed_bytes, X509 *root, struct group_properties *properties)
 {
 	struct cursor cursor = {.failed = false};
-	EVP_PKEY *key = X509_get0_pubkey(root);
+	EVP_PKEY *key;
 	int status;
 
 	memset(properties, 0, sizeof(*properties));
 	if (packed_bytes < MAGIC_BYTES || packed_bytes > PROPERTIES_BYTES_MAX ||
 		memcmp(packed, MAGIC, MAGIC_BYTES) != 0)
 		return -EINVAL;
-	if (key == NULL)
-		return crypto_failure(-EINVAL);
+	status = certificate_key(root, &key);
+	if (status < 0)
+		return status;
 	cursor.at = packed + MAGIC_BYTES;
 	cursor.end = packed + packed_bytes;
 	unpack_fields(&cursor, properties);
