@@ -457,6 +457,31 @@ static void raw_over_tls(void **state)
 	assert_int_equal(script_queued_ever(it.ring, SCRIPT_SHUTDOWN), 0);
 }
 
+/* The same, answered by the end of the stream alone, on a kernel that cannot be asked what has arrived: over
+ * TLS that end is an answer to our close_notify, as it is to a goodbye of the message protocol. */
+static void raw_over_tls_answered_by_an_end(void **state)
+{
+	const struct ph_receipt *receipt;
+	uint64_t dialled, accepted;
+
+	(void)state;
+	it.hub.features.socket_cmd = false;
+	open_pair(PH_FRAMING_RAW, &dialled, &accepted);
+	assert_int_equal(ph_pause(accepted, HARNESS_TAG), 0);
+	harness_turns(&it, 4);
+	assert_int_equal(harness_send(&it, dialled, "stream", 6), 0);
+	assert_int_equal(harness_close(&it, dialled, PH_GRACEFUL), 0);
+	harness_turns(&it, 6);
+	assert_true(harness_conn(&it, dialled)->goodbye_done);
+	script_peer_end(it.ring, harness_conn(&it, dialled)->file, 0);
+	harness_turns(&it, 6);
+	assert_int_equal(harness_peer(&it, dialled)->closed, 1);
+	receipt = &harness_peer(&it, dialled)->receipt;
+	assert_int_equal(receipt->how, PH_GRACEFUL);
+	assert_int_equal(receipt->bytes_sent, 6);
+	assert_int_equal(receipt->bytes_acknowledged, 6);
+}
+
 /* An end with a transport's reason that is not a reset: it says what it knows, and goes. */
 static void leaving_for_the_transport(void **state)
 {
@@ -560,6 +585,7 @@ int main(void)
 		CASE(nobody_listens),
 		CASE(close_notify_behind_what_is_not_taken),
 		CASE(raw_over_tls),
+		CASE(raw_over_tls_answered_by_an_end),
 		CASE(leaving_for_the_transport),
 		CASE(upgrade_meets_the_last_step),
 	};
