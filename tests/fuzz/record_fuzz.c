@@ -1,12 +1,18 @@
 /*
  * The record layer of an open connection: what a member of the group may send it, sealed under the
  * right keys with any content, or as raw bytes, cut at will, with sends and a goodbye of ours between.
- * The input is a list of steps, a byte that names one and then what it needs.
+ * The input is a list of steps, a byte that names one and then what it needs; a byte before that may let
+ * an allocation of the next call fail, ours or libcrypto's.
  *
  * What must hold: what we send can be opened by the peer, nothing follows our goodbye or a failure, and
  * application data comes out as it was sealed, in order.
  */
 #include "tests/engine/record_peer.h"
+#include "tests/fake/memory_script.h"
+#include "tests/fuzz/libcrypto_memory.h"
+
+#include <openssl/err.h>
+#include <openssl/provider.h>
 
 #include <stdbool.h>
 
@@ -26,6 +32,7 @@ struct run {
 	uint8_t sealed[DATA_MAX]; /* application data under valid tags, in order */
 	size_t sealed_bytes, read_bytes;
 	bool has_ended, has_goodbye;
+	uint8_t fails; /* of the next call: see fail_arm; 0: nothing */
 };
 
 static struct record_shard *shard;
@@ -38,6 +45,22 @@ static uint32_t take(uint32_t limit)
 	for (int index = 0; index < 2 && run.left > 0; index++, run.left--)
 		value = value << 8 | *run.input++;
 	return value % limit;
+}
+
+/* From 0xf0 on the n-th allocation of ours, from 0xe0 on of libcrypto's, else none; 1 is the first. */
+static void fail_arm(void)
+{
+	if (run.fails >= 0xf0)
+		memory_script_fail(run.fails - 0xf0u + 1u, false);
+	else if (run.fails >= 0xe0)
+		libcrypto_fail(run.fails - 0xe0u + 1u);
+	run.fails = 0;
+}
+
+static void fail_disarm(void)
+{
+	memory_script_fail(0, false);
+	libcrypto_fail(0);
 }
 
 /* What we have sent opens under the peer's keys; it follows our key changes. */
@@ -79,11 +102,13 @@ static void read_slice(size_t bytes)
 		memcpy(slice, run.wire, bytes);
 	memmove(run.wire, run.wire + bytes, run.wire_bytes - bytes);
 	run.wire_bytes -= bytes;
+	fail_arm();
 	while ((got = record_read(run.record, &input, plain, room, &run.out)) > 0) {
 		PEER_IS(run.read_bytes + (size_t)got <= run.sealed_bytes);
 		PEER_IS(memcmp(plain, run.sealed + run.read_bytes, (size_t)got) == 0);
 		run.read_bytes += (size_t)got;
 	}
+	fail_disarm();
 	if (got == RECORD_AGAIN)
 		PEER_IS(input.bytes == 0);
 	else
@@ -135,17 +160,41 @@ static void seal_key_update(void)
 	keys_update(&run.peer, &run.peer.seals);
 }
 
-static void step(void)
+static void send_some(size_t bytes)
 {
 	static const uint8_t plain[40000];
-	uint32_t kind = take(256);
 
-	switch (kind % 8) {
+	if (run.has_goodbye)
+		return;
+	fail_arm();
+	if (record_write(run.record, plain, bytes, &run.out) < 0)
+		run.has_ended = true;
+	fail_disarm();
+}
+
+static void say_goodbye(void)
+{
+	fail_arm();
+	if (record_goodbye(run.record, &run.out) < 0)
+		run.has_ended = true;
+	fail_disarm();
+}
+
+static void step(void)
+{
+	uint32_t number = take(65536), bytes;
+	uint8_t type;
+
+	run.fails = (uint8_t)(number >> 8);
+	switch (number % 8) {
 	case 0:
-		seal_inner(23, take(16384), take(20));
+		bytes = take(16384);
+		seal_inner(23, bytes, take(20));
 		break;
 	case 1:
-		seal_inner((uint8_t)take(256), take(64), take(40));
+		type = (uint8_t)take(256);
+		bytes = take(64);
+		seal_inner(type, bytes, take(40));
 		break;
 	case 2:
 		seal_inner(22, take(300), 0);
@@ -170,14 +219,58 @@ static void step(void)
 		break;
 	}
 	case 6:
-		if (!run.has_goodbye && record_write(run.record, plain, take(40000), &run.out) < 0)
-			run.has_ended = true;
+		send_some(take(40000));
 		break;
 	default:
-		if (take(8) == 0 && record_goodbye(run.record, &run.out) < 0)
-			run.has_ended = true;
+		if (take(8) == 0)
+			say_goodbye();
 		break;
 	}
+}
+
+static void shard_end(void)
+{
+	record_shard_destroy(shard);
+}
+
+/* The shard of all inputs, and two that cannot be made. */
+static void prepare(void)
+{
+	struct record_shard *none;
+	OSSL_PROVIDER *provider;
+	OSSL_LIB_CTX *library;
+
+	PEER_MUST(record_shard_create(NULL, &shard), 0); /* OpenSSL's own beginning does not fail */
+	PEER_MUST(atexit(shard_end), 0);
+	memory_script_fail(1, false);
+	PEER_MUST(record_shard_create(NULL, &none), -ENOMEM);
+	memory_script_fail(0, false);
+	/* A library without ciphers. */
+	PEER_IS((library = OSSL_LIB_CTX_new()) != NULL);
+	PEER_IS((provider = OSSL_PROVIDER_load(library, "null")) != NULL);
+	PEER_MUST(record_shard_create(library, &none), -EIO);
+	PEER_MUST(OSSL_PROVIDER_unload(provider), 1);
+	OSSL_LIB_CTX_free(library);
+	ERR_clear_error();
+}
+
+/* A failure is final, and each call says the same of it. */
+static void check_final(void)
+{
+	static const uint8_t plain[1];
+	int status = record_goodbye(run.record, &run.out);
+
+	check_sent();
+	read_slice(0);
+	if (status == 0)
+		return; /* the peer's end is none of ours */
+	PEER_IS(status == RECORD_FAILED || status == RECORD_NO_MEMORY);
+	PEER_IS(status == RECORD_NO_MEMORY || record_failure(run.record) != NULL);
+	PEER_IS(record_alert_sent(run.record) < 0 || record_alert_received(run.record) < 0 ||
+		run.has_goodbye);
+	if (!run.has_goodbye)
+		PEER_MUST(record_write(run.record, plain, 1, &run.out), status);
+	chain_clear(&run.out);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -190,11 +283,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	};
 
 	if (shard == NULL)
-		PEER_MUST(record_shard_create(NULL, &shard), 0);
+		prepare();
 	run.input = data;
 	run.left = bytes;
 	run.wire_bytes = run.sealed_bytes = run.read_bytes = 0;
 	run.has_ended = run.has_goodbye = false;
+	run.fails = bytes > 1 ? data[0] : 0;
 	options.suite = take(2) == 0 ? RECORD_AES_128_GCM : RECORD_CHACHA20_POLY1305;
 	options.is_server = take(2) == 0;
 	run.peer = (struct peer){.suite = options.suite};
@@ -202,20 +296,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	memcpy(run.peer.opens.secret, secrets[1], RECORD_SECRET_BYTES);
 	keys_derive(&run.peer, &run.peer.seals);
 	keys_derive(&run.peer, &run.peer.opens);
-	PEER_MUST(record_create(shard, &options, &run.record), 0);
+	fail_arm();
+	if (record_create(shard, &options, &run.record) < 0) {
+		fail_disarm();
+		return 0;
+	}
+	fail_disarm();
 	for (int count = 0; run.left > 0 && !run.has_ended && count < 200; count++) {
 		step();
 		if (take(2) == 0)
 			flush_wire();
 		check_sent();
+		PEER_IS(record_bytes(run.record) > 0);
 	}
 	flush_wire();
 	check_sent();
-	/* A failure is final. */
-	if (run.has_ended) {
-		read_slice(0);
-		check_sent();
-	}
+	if (run.has_ended)
+		check_final();
 	record_destroy(run.record);
 	run.record = NULL;
 	return 0;

@@ -81,7 +81,7 @@ static int on_verify(void *context, const struct ph_chain *chain)
 	return end->is_tested && (config & IS_VERIFY_REFUSED) ? -EACCES : 0;
 }
 
-static const struct tls_events events = {on_hello, on_verify};
+static const struct tls_events events = {.on_hello = on_hello, .on_verify = on_verify};
 
 /* ---- once ----------------------------------------------------------------------------------- */
 
@@ -247,6 +247,8 @@ static int give(struct end *end, size_t bytes, size_t slice_bytes, struct chain 
 
 		tls_failure_text(end->tls, text, sizeof(text));
 		FUZZ_MUST(text[0] != '\0');
+		tls_failure_text(end->tls, NULL, 0);
+		FUZZ_MUST(tls_read(end->tls, room, sizeof(room), out) == status);
 		FUZZ_MUST(tls_handshake(end->tls, out) == status);
 		FUZZ_MUST(end->tls->has_goodbye || tls_write(end->tls, wire, 1, out) == status);
 		FUZZ_MUST(tls_goodbye(end->tls, out) == status);
@@ -285,7 +287,7 @@ static void be_strange(uint8_t what)
 		(void)SSL_set1_groups_list(ssl, "P-256:X25519");
 		break;
 	case 4:
-		(void)SSL_set1_groups_list(ssl, "P-521");
+		(void)SSL_set1_groups_list(ssl, what & 8 ? "P-521:P-256:X25519" : "P-521");
 		break;
 	case 5:
 		(void)SSL_set_ciphersuites(ssl, "TLS_CHACHA20_POLY1305_SHA256");
@@ -343,6 +345,7 @@ static bool pair_open(struct input *input)
 	}
 	libcrypto_fail(0);
 	memory_script_fail(0, false);
+	FUZZ_MUST(tls_goodbye(tested.tls, NULL) == TLS_FAILED); /* there are no keys yet */
 	FUZZ_MUST(
 		tls_open(other, is_client ? TLS_SERVER : TLS_CLIENT, is_client ? NULL : credentials,
 			names[input_byte(input) % 3], &peer, &peer.tls) == 0);
@@ -440,7 +443,9 @@ static void pair_talk(struct input *input)
 		case 6:
 			if (what & 32) {
 				has_goodbye = true;
+				libcrypto_fail(what & 16 ? 1u + bytes % 8u : 0);
 				is_over = tls_goodbye(tested.tls, &to_peer) < 0;
+				libcrypto_fail(0);
 			}
 			break;
 		default:
@@ -448,10 +453,12 @@ static void pair_talk(struct input *input)
 		}
 		slice = what & 8 ? 1u + bytes % 64u : sizeof(wire);
 		memory_script_fail(what >= 240 ? 1u + bytes % 4u : 0, false);
+		libcrypto_fail(what >= 224 && what < 240 ? 1u + bytes % 64u : 0);
 		if (!is_over)
 			is_over = give(&tested, bend(input, gather(&to_tested)), slice, &to_peer) !=
 				TLS_AGAIN;
 		memory_script_fail(0, false);
+		libcrypto_fail(0);
 		FUZZ_MUST(is_over || is_bent || got_bytes == sent_bytes);
 		if (!is_peer_over &&
 			give(&peer, gather(&to_peer), sizeof(wire), &to_tested) != TLS_AGAIN)
