@@ -28,6 +28,12 @@ peerhub_bench_program(peerhub-load ${LOAD_SOURCES} stress/histogram.c)
 
 peerhub_peer(epoll bench/peers/epoll.c)
 peerhub_peer(uring bench/peers/uring.c PkgConfig::URING)
+# What a hub relays, on the engine's public interface.
+add_executable(peer-relay bench/peers/relay.c bench/echo/trust.c hub/relay.c hub/text.c)
+target_include_directories(peer-relay PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(peer-relay PRIVATE peer_common peerhub ${PEERHUB_DEPS})
+set_target_properties(peer-relay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PEERHUB_PEERS_DIR})
+
 # peerhub_peer_if(NAME SOURCE PACKAGES...): only where pkg-config knows the packages.
 function(peerhub_peer_if name source)
 	string(TOUPPER PEER_${name} prefix)

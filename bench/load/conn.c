@@ -583,7 +583,7 @@ static void conn_event(struct conn *conn, uint32_t events)
 
 	if (conn->state == CONN_CONNECTING)
 		conn_connected(conn);
-	else if (conn->state == CONN_BANNER)
+	if (conn->generation == generation && conn->state == CONN_BANNER)
 		conn_read(conn);
 	if (conn->generation == generation && conn->state == CONN_TLS)
 		conn_handshake(conn);

@@ -17,6 +17,8 @@
 
 #define NS 1000000000u
 #define OPENING_MAX 128u /* connections that are being opened at once */
+/* With TLS each waits for the handshakes before it, and some servers have little patience. */
+#define OPENING_TLS_MAX 16u
 #define OPENING_PATIENCE_NS (120ull * NS) /* for all of them */
 #define DRAIN_PATIENCE_NS (10ull * NS)
 #define SETTLE_NS (300ull * 1000 * 1000) /* before memory is read */
@@ -220,10 +222,11 @@ static void run_until(uint64_t end_ns)
 static int open_until(uint32_t count)
 {
 	static uint32_t started;
+	uint32_t opening_max = load.options.tls ? OPENING_TLS_MAX : OPENING_MAX;
 	uint64_t end_ns = now_ns() + OPENING_PATIENCE_NS;
 
 	while (load.opened < count && !load.failed) {
-		while (started < count && load.opening < OPENING_MAX && !load.failed)
+		while (started < count && load.opening < opening_max && !load.failed)
 			conn_start(&load.conns[started++]);
 		conn_poll(NS / 10);
 		if (now_ns() > end_ns) {

@@ -167,7 +167,7 @@ int peer_failure(const struct peer_options *options, const char *what, const cha
 
 /* ---- the socket ------------------------------------------------------------------------ */
 
-static void descriptors_raise(void)
+void peer_descriptors_raise(void)
 {
 	struct rlimit limit;
 
@@ -187,7 +187,7 @@ int peer_listen(struct peer_options *options)
 	const int on = 1;
 	int fd;
 
-	descriptors_raise();
+	peer_descriptors_raise();
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return peer_failure(options, "socket", strerror(errno));

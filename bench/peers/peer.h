@@ -46,9 +46,11 @@ struct peer_abilities {
 int peer_options_parse(struct peer_options *options, const char *name,
 	const struct peer_abilities *abilities, int argc, char **argv);
 
+void peer_descriptors_raise(void); /* the limit of open files, to its hard one */
+
 /*
  * A listening socket on 127.0.0.1, non-blocking, with TCP_NODELAY, which accepted sockets inherit.
- * Raises the limit of open files, too. The port is written back into the options. -1: the message
+ * Raises the limit of open files first. The port is written back into the options. -1: the message
  * is written.
  */
 int peer_listen(struct peer_options *options);
