@@ -1,5 +1,5 @@
 # How ci/test puts all builds' tests together (ci/collect-tests reads it; included after every test is
-# known). Nothing here changes what a test does, nor a run of one build by hand.
+# known). Nothing here changes what a test does.
 #
 # waits  spends most of its time waiting, for timers and far ends: takes half a core, so that others
 #        work meanwhile. It still has all its time; it only has company.
@@ -7,6 +7,8 @@
 #        the same whoever compiled it (that build is there for its warnings and for the unit tests on its
 #        code); with ThreadSanitizer what has one thread, or the same threads as another test.
 # COST   the dearest begin first, so that no long one is left alone at the end.
+# TIMEOUT   what a test gave itself, three times: it is there to end what hangs, and a machine with other
+#        work to do is no failure.
 #
 # Simulator, failure loops, kept corpora and the crash test are not even built with ThreadSanitizer.
 set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_cli_test)$"
@@ -36,6 +38,11 @@ foreach(test ${SCHEDULED})
 	matches(${test} "${WAITS}" is_waiting)
 	if(is_waiting)
 		set_property(TEST ${test} APPEND PROPERTY LABELS waits)
+	endif()
+	get_test_property(${test} TIMEOUT timeout)
+	if(timeout)
+		math(EXPR timeout "${timeout} * 3")
+		set_tests_properties(${test} PROPERTIES TIMEOUT ${timeout})
 	endif()
 	set(is_repeated TRUE)
 	if(CMAKE_C_COMPILER_ID MATCHES "Clang")
