@@ -131,20 +131,37 @@ bool conn_is_receiving(const struct conn *conn)
 	return conn->state >= CONN_HANDSHAKE && conn->state <= CONN_LEAVING;
 }
 
+/* Of those without a name, shared and never written: role 0, the identity behind an empty group. */
+static const uint32_t names_none[] = {0, 1, 0};
+static_assert(offsetof(struct conn_names, text) == 2 * sizeof(uint32_t), "names_none has its form");
+
 int conn_names_set(struct conn *conn, const char *group, const char *identity, uint32_t role)
 {
 	size_t group_bytes = strlen(group) + 1, identity_bytes = strlen(identity) + 1;
-	struct conn_names *names = memory_alloc(sizeof(*names) + group_bytes + identity_bytes);
+	struct conn_names *names;
 
+	assert(conn->names == NULL);
+	/* Plain raw streams, as a rule: nobody has a name. */
+	if (group_bytes + identity_bytes == 2 && role == 0) {
+		conn->names = (struct conn_names *)(uintptr_t)names_none;
+		return 0;
+	}
+	names = memory_alloc(sizeof(*names) + group_bytes + identity_bytes);
 	if (names == NULL)
 		return -ENOMEM;
 	names->role = role;
 	names->identity_offset = (uint32_t)group_bytes;
 	memcpy(names->text, group, group_bytes);
 	memcpy(names->text + group_bytes, identity, identity_bytes);
-	assert(conn->names == NULL);
 	conn->names = names;
 	return 0;
+}
+
+void conn_names_drop(struct conn *conn)
+{
+	if (conn->names != (const struct conn_names *)(const void *)names_none)
+		memory_free(conn->names);
+	conn->names = NULL;
 }
 
 /* ---- mail ------------------------------------------------------------------------------- */

@@ -178,10 +178,11 @@ struct conn {
 	bool local_cause : 1; /* ended by ph_close: its reason is read at senders = 0 */
 	uint8_t close_stage; /* CLOSING: how much of the last operations is queued */
 	uint8_t side, how, failure, refuse_code;
-	int32_t receive_error; /* how receive ended: 0 or negative errno; with eof */
+	bool accepted; /* set before OPEN, apart from the owner's bits: read by pins */
 	uint32_t next[LIST_COUNT];
 	int16_t input_head, input_tail; /* provided buffers not yet looked at; -1 none */
 	uint16_t input_count; /* of them */
+	uint32_t wire_weight; /* budget to give back when wire is empty (TLS) */
 	struct chain spill; /* input copied out of provided buffers, looked at before them */
 	struct chunk *carry; /* plain bytes of a message not yet complete, or not yet taken */
 	struct tls *tls;
@@ -190,7 +191,6 @@ struct conn {
 	void *user; /* set before OPEN */
 	struct chain out; /* accepted from senders, not yet encrypted */
 	struct chain wire; /* bytes for the kernel, the head of it in flight while ops[OP_SEND] */
-	uint32_t wire_weight; /* budget to give back when wire is empty (TLS) */
 	struct send_block *block; /* while ops[OP_SEND] */
 	struct timer timer; /* its meaning follows the state */
 	uint64_t node_id; /* the peer's; set before OPEN */
@@ -200,9 +200,12 @@ struct conn {
 	uint64_t time_sent_ns; /* for pings */
 	uint64_t time_armed_ns; /* when receive was armed last: who did not read could not hear */
 	ph_address peer_address; /* set before OPEN */
-	bool accepted; /* set before OPEN, apart from the owner's bits: read by pins */
+	int32_t receive_error; /* how receive ended: 0 or negative errno; with eof */
 	struct sockaddr_storage *peer_name; /* accepted: written by OP_NAME, then gone */
 };
+
+/* Fields stand by size, so that there are no holes: an idle connection is this and its slot. */
+_Static_assert(sizeof(struct conn) <= 336, "a connection is small");
 
 const char *conn_state_name(enum conn_state state);
 
@@ -218,6 +221,7 @@ void conn_on_mail(struct conn *conn, uint64_t word);
 void conn_on_timer(struct conn *conn);
 void conn_on_completion(struct conn *conn, enum op_kind kind, const struct ring_completion *done);
 int conn_names_set(struct conn *conn, const char *group, const char *identity, uint32_t role);
+void conn_names_drop(struct conn *conn);
 
 /* ---- conn_open.c: dial, accept, TLS handshake, greeting ---------------------------------- */
 struct listener;

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* jemalloc: pages that are free go back to the kernel while the shards sleep, too. */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
+
 static const char usage_text[] =
 	"usage: peerhub-million [OPTIONS] [N]     N connections (100,000), both ends on this machine\n"
 	"       peerhub-million --preflight [N]   only what the machine has and needs\n"
@@ -158,6 +162,7 @@ int main(int argument_count, char **arguments)
 		.window = 512,
 		.close_window = 24000,
 		.message_bytes = 64,
+		.settle_seconds = 1,
 		.tls = PH_TLS_MUTUAL,
 		.hub_closes = true,
 		.fast_decode = true,

@@ -19,6 +19,7 @@ static int memory_of(bool plain, uint64_t to)
 		.window = 256,
 		.close_window = 10000,
 		.message_bytes = 64,
+		.settle_seconds = 4, /* the allocator's pages that are free go back in 2 */
 		.tls = plain ? PH_TLS_NONE : PH_TLS_MUTUAL,
 		.raw = plain,
 		.hub_closes = true,

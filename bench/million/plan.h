@@ -24,6 +24,7 @@ struct plan {
 	uint32_t window; /* openings on their way at once, of all peers together */
 	uint32_t close_window; /* closes on their way at once */
 	uint32_t message_bytes;
+	double settle_seconds; /* between the last message and a look at memory */
 	enum ph_tls tls;
 	bool hub_closes; /* else the peers do */
 	bool raw; /* framing raw instead of message */

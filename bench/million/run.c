@@ -25,7 +25,6 @@
 
 #define LOOK_NS 20000000
 #define STALL_SECONDS 180.0 /* nothing moved for so long: the run is given up */
-#define SETTLE_SECONDS 0.5 /* between the last message and the look at memory */
 #define LEAVE_SECONDS 60.0 /* what an abort may take before the kill */
 #define SOCKETS_SECONDS 60.0
 
@@ -280,7 +279,7 @@ static int open_to(struct run *run, uint64_t target)
 			return status;
 	}
 	run->outcome.seconds_open = seconds_since(run->begin_ns);
-	return settle(run, SETTLE_SECONDS);
+	return settle(run, run->plan->settle_seconds);
 }
 
 static int open_all(struct run *run)
@@ -387,15 +386,13 @@ static int close_all(struct run *run)
 		}
 		status = watch(run, done);
 	}
-	if (status == 0)
-		status = sockets_wait(run, begin_ns);
 	if (status < 0)
 		return status;
-	if (run->is_terminal)
-		fprintf(stderr, "\r\033[K");
 	close_times(run);
 	run->outcome.is_closed = true;
-	return 0;
+	if (run->is_terminal)
+		fprintf(stderr, "\r\033[K");
+	return sockets_wait(run, begin_ns);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
