@@ -24,7 +24,8 @@ struct home {
 	uint32_t send_queue_bytes; /* the hub's send budget, the same rule */
 };
 
-/* A home with at least slot_count slots, none of them retired. 0, -ENOMEM, -EAGAIN (all are taken), or a waker's error. */
+/* A home with at least slot_count slots, none of them retired. 0, -ENOMEM, -EAGAIN (all are taken), or
+ * a waker's error. */
 int home_take(uint32_t slot_count, struct home **home);
 void home_give_back(struct home *home); /* its shard has stopped: all slots FREE, no mail */
 

@@ -404,16 +404,29 @@ const char *ph_features(struct ph_hub *hub)
 	return hub->features.text;
 }
 
+static ssize_t dump_write(void *cookie, const char *data, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		ssize_t here = write(*(const int *)cookie, data + done, bytes - done);
+
+		if (here < 0 && errno == EINTR)
+			continue;
+		if (here <= 0)
+			return 0; /* the stream's word for an error */
+		done += (size_t)here;
+	}
+	return (ssize_t)bytes;
+}
+
+/* It is asked for when something is wrong, perhaps that no descriptor is left: so it takes none. */
 void ph_hub_dump(struct ph_hub *hub, int fd)
 {
-	int copy = dup(fd);
-	FILE *out = copy >= 0 ? fdopen(copy, "w") : NULL;
+	FILE *out = fopencookie(&fd, "w", (cookie_io_functions_t){.write = dump_write});
 
-	if (out == NULL) {
-		if (copy >= 0)
-			close(copy);
+	if (out == NULL)
 		return;
-	}
 	fprintf(out, "hub shards %u stopping %d reassembly_bytes %" PRIu64 "\n%s", hub->shard_count,
 		atomic_load(&hub->stopping), atomic_load(&hub->reassembly_bytes),
 		hub->features.text);
