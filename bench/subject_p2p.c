@@ -4,6 +4,7 @@
 #include "peerhub/extras.h"
 
 #include <ftw.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ struct subject_p2p {
 	char home[40];
 	WCHAR *founder, *joiner; /* identities */
 	HGROUP groups[2]; /* the founder's, the joiner's */
+	HANDLE signals[2];
+	HPEEREVENT events[2]; /* who does not hear of direct connections gets none */
 	PEER_ADDRESS address; /* where the founder listens */
 	struct ph_hub *hub;
 	uint64_t live; /* with no direct connection */
@@ -56,20 +59,6 @@ static HRESULT members_make(struct subject_p2p *subject)
 	return result;
 }
 
-/* Each on an address of its own, so that dialling the founder is not dialling oneself. */
-static HRESULT members_connect(struct subject_p2p *subject)
-{
-	static const char *const listen[2] = {"127.1.9.1:0", "127.1.9.2:0"};
-	HRESULT result = S_OK;
-
-	for (int index = 0; index < 2 && SUCCEEDED(result); index++) {
-		result = PeerhubSetListen(listen[index]);
-		if (SUCCEEDED(result))
-			result = PeerGroupConnect(subject->groups[index]);
-	}
-	return result;
-}
-
 static HRESULT address_learn(struct subject_p2p *subject)
 {
 	PEER_MEMBER **items = NULL;
@@ -87,6 +76,64 @@ static HRESULT address_learn(struct subject_p2p *subject)
 	PeerFreeData(items);
 	(void)PeerEndEnumeration(members);
 	return result;
+}
+
+static HRESULT events_register(struct subject_p2p *subject)
+{
+	PEER_GROUP_EVENT_REGISTRATION kind = {.eventType = PEER_GROUP_EVENT_DIRECT_CONNECTION};
+	HRESULT result = S_OK;
+
+	for (int index = 0; index < 2 && SUCCEEDED(result); index++) {
+		subject->signals[index] = CreateEventW(NULL, FALSE, FALSE, NULL);
+		if (subject->signals[index] == NULL)
+			return E_OUTOFMEMORY;
+		result = PeerGroupRegisterEvent(subject->groups[index], subject->signals[index], 1,
+			&kind, &subject->events[index]);
+	}
+	return result;
+}
+
+/* Take all that wait, so that no queue grows. */
+static void events_drain(const struct subject_p2p *subject)
+{
+	for (int index = 0; index < 2; index++) {
+		PEER_GROUP_EVENT_DATA *event = NULL;
+
+		while (PeerGroupGetEventData(subject->events[index], &event) == S_OK)
+			PeerFreeData(event);
+	}
+}
+
+/* Until the group is online: its neighbor has answered. */
+static HRESULT await_online(HGROUP group)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	HRESULT result = S_OK;
+	DWORD status = 0;
+
+	for (uint32_t waited_ms = 0; SUCCEEDED(result) && waited_ms < PATIENCE_MS; waited_ms++) {
+		result = PeerGroupGetStatus(group, &status);
+		if (SUCCEEDED(result) && (status & PEER_GROUP_STATUS_HAS_CONNECTIONS) != 0)
+			return S_OK;
+		nanosleep(&pause, NULL);
+	}
+	return FAILED(result) ? result : PEER_E_GROUP_NOT_READY;
+}
+
+/* Each listens on an address of its own, so that dialling the founder is not dialling oneself. */
+static HRESULT members_connect(struct subject_p2p *subject)
+{
+	HRESULT result = PeerhubSetListen("127.1.9.1:0");
+
+	if (SUCCEEDED(result))
+		result = PeerGroupConnect(subject->groups[0]);
+	if (SUCCEEDED(result))
+		result = address_learn(subject);
+	if (SUCCEEDED(result))
+		result = PeerhubSetListen("127.1.9.2:0");
+	if (SUCCEEDED(result))
+		result = PeerGroupConnectByAddress(subject->groups[1], 1, &subject->address);
+	return SUCCEEDED(result) ? await_online(subject->groups[1]) : result;
 }
 
 static uint64_t live_now(const struct subject_p2p *subject)
@@ -128,9 +175,9 @@ static int begin(struct subject_p2p *subject)
 	subject->is_started = 1;
 	result = members_make(subject);
 	if (SUCCEEDED(result))
-		result = members_connect(subject);
+		result = events_register(subject);
 	if (SUCCEEDED(result))
-		result = address_learn(subject);
+		result = members_connect(subject);
 	if (SUCCEEDED(result))
 		result = PeerhubGroupNative(subject->groups[1], &subject->hub, &tag);
 	if (FAILED(result))
@@ -159,9 +206,14 @@ struct subject_p2p *subject_p2p_create(void)
 
 void subject_p2p_destroy(struct subject_p2p *subject)
 {
-	for (int index = 0; index < 2; index++)
+	for (int index = 0; index < 2; index++) {
+		if (subject->events[index] != NULL)
+			(void)PeerGroupUnregisterEvent(subject->events[index]);
+		if (subject->signals[index] != NULL)
+			(void)CloseHandle(subject->signals[index]);
 		if (subject->groups[index] != NULL)
 			(void)PeerGroupClose(subject->groups[index]);
+	}
 	if (subject->is_started)
 		(void)PeerGroupShutdown();
 	PeerFreeData(subject->founder);
@@ -183,6 +235,8 @@ static int await(const struct subject_p2p *subject,
 			return 0;
 		nanosleep(&pause, NULL);
 	}
+	fprintf(stderr, "peerhub-bench: %" PRIu64 " connections instead of %" PRIu64 "\n",
+		now(subject), wanted);
 	return -1;
 }
 
@@ -209,5 +263,6 @@ int subject_p2p_close(struct subject_p2p *subject, uint64_t id)
 
 int subject_p2p_await_closed(struct subject_p2p *subject)
 {
+	events_drain(subject);
 	return await(subject, live_now, subject->live);
 }

@@ -15,7 +15,8 @@ def arguments(words):
         "build/bench/report.html (docs/benchmarks.md).",
     )
     parser.add_argument("--full", action="store_true", help="every scenario, longer and more often: hours")
-    parser.add_argument("--only", metavar="PATTERN", help="scenarios whose name has or matches it, e.g. 'tls/*'")
+    parser.add_argument("--only", metavar="PATTERNS",
+                        help="scenarios whose name has or matches one of them, e.g. 'tls/*,relay'")  # fmt: skip
     parser.add_argument("--micro", action="store_true", help="only the micro-benchmarks")
     parser.add_argument("--no-micro", action="store_true", help="leave the micro-benchmarks out")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")

@@ -51,7 +51,6 @@ class Driver:
         self.root, self.build, self.plan, self.say = root, build, plan, say
         self.cores = sorted(os.sched_getaffinity(0))[:2]
         self.bench = f"{build}/peerhub-bench"
-        self.known_gone = set()
 
     # ---- one run ----
 
@@ -189,28 +188,36 @@ class Driver:
 
     # ---- one scenario ----
 
-    def order(self, scenario):
+    def missing(self, scenario, keys):
+        """Subjects whose program is not there, and why."""
+        gone = {}
+        for subject in scenario.subjects if scenario.kind != "storm" else ():
+            try:
+                process.server_command(self.build, keys, subject, scenario)
+            except Missing as why:
+                gone[subject] = str(why)
+        return gone
+
+    def order(self, scenario, gone):
         """Who runs in one round: ours before each other one."""
-        others = [name for name in scenario.subjects if name != OURS and name not in self.known_gone]
+        others = [name for name in scenario.subjects if name != OURS and name not in gone]
         if not others:
             return [(0, OURS)]
         return [turn for pair, name in enumerate(others) for turn in ((pair, OURS), (pair, name))]
 
     def scenario(self, scenario, keys):
         kept = {"name": scenario.name, "runs": [], "failures": {}}
-        gone = {}
+        gone = self.missing(scenario, keys)
         rounds = self.plan.rounds if scenario.kind == "load" or self.plan.is_full else min(
             self.plan.rounds, 2)  # fmt: skip
         for number in range(rounds):
-            for pair, subject in self.order(scenario):
+            for pair, subject in self.order(scenario, gone):
                 if subject in gone:
                     continue
                 try:
                     run = self.once(scenario, subject, keys)
                 except Failed as failure:
                     gone[subject] = str(failure)
-                    if isinstance(failure, Missing) and subject != OURS:
-                        self.known_gone.add(subject)
                     self.say(f"  {subject}: {failure}")
                     continue
                 run.update(round=number, pair=pair)
@@ -356,9 +363,9 @@ def build_programs(root, build, say):
     """Configure the build, the release preset's when it is new, and build what is measured."""
     os.makedirs(build, exist_ok=True)
     log = f"{build}/bench-build.log"
-    configure = ["cmake", "--preset", "release", "-B", build]
+    configure = ["cmake", "--preset", "release", "-B", build, "-DPEERHUB_BENCH_PEERS=ON"]
     if os.path.exists(f"{build}/CMakeCache.txt"):
-        configure = ["cmake", build]
+        configure = ["cmake", "-DPEERHUB_BENCH_PEERS=ON", build]
     with open(log, "w", encoding="utf-8") as file:
 
         def run(command):
@@ -372,12 +379,15 @@ def build_programs(root, build, say):
         run(["cmake", "--build", build, "--target", *targets(build)])
 
 
-def choose(pattern, is_full):
-    if pattern is not None:
-        return [
-            scenario
-            for scenario in SCENARIOS
-            if fnmatch.fnmatchcase(scenario.name, pattern) or pattern in scenario.name
-        ]
-    return [scenario for scenario in SCENARIOS if is_full or scenario.short]
-
+def choose(patterns, is_full):
+    """The scenarios that have or match one of the patterns, separated by commas."""
+    if patterns is None:
+        return [scenario for scenario in SCENARIOS if is_full or scenario.short]
+    return [
+        scenario
+        for scenario in SCENARIOS
+        if any(
+            fnmatch.fnmatchcase(scenario.name, pattern) or (pattern and pattern in scenario.name)
+            for pattern in patterns.split(",")
+        )
+    ]

@@ -133,7 +133,11 @@ def free_port():
 
 def server_command(build, keys, subject, scenario):
     """How a subject is started for a scenario. Failed when it is not there."""
-    if subject == OURS:
+    if subject == OURS and scenario.row == "relay":
+        command = [f"{build}/bench/peer-relay", "--port", "0", "--threads", "1"]
+        if scenario.tls:
+            command += ["--tls", "--pki", keys]
+    elif subject == OURS:
         command = [
             f"{build}/peerhub-echo", "--port", "0", "--address", "127.0.0.1",
             "--threads", str(scenario.threads), "--framing", scenario.framing,
