@@ -270,6 +270,7 @@ static void conn_on_ping_timer(struct conn *conn)
 
 	if (conn->framing == PH_FRAMING_RAW)
 		return;
+	conn_resume_drop(conn); /* it would have come behind WELCOME */
 	/* Who does not read cannot hear: silence counts while receive is armed, from when it was. */
 	if (active < conn->time_armed_ns)
 		active = conn->time_armed_ns;

@@ -85,6 +85,10 @@ enum conn_list {
 	LIST_COUNT,
 };
 
+struct resume_entry;
+struct resume_chain;
+struct wire_resume;
+
 /* What only an opening connection needs; freed when it is open or ends. */
 struct conn_setup {
 	struct ph_credentials *credentials;
@@ -98,6 +102,9 @@ struct conn_setup {
 	uint64_t node_id; /* ours */
 	uint64_t peer_time;
 	struct ph_verdict verdict;
+	struct resume_entry *resume; /* the secret that this handshake offers, or has found */
+	struct resume_chain *chain; /* the peer's, once verified; for the next secret */
+	uint32_t resume_generation; /* when it was */
 	bool verified;
 	bool auth_info_seen;
 	/* dialled: given by ph_open, taken over by the owner */
@@ -188,6 +195,8 @@ struct conn {
 	struct tls *tls;
 	struct conn_setup *setup; /* while opening */
 	struct conn_names *names; /* set before OPEN; read by pins */
+	struct resume_entry
+		*resume; /* dialled: all of the next secret but what RESUME will bring */
 	void *user; /* set before OPEN */
 	struct chain out; /* accepted from senders, not yet encrypted */
 	struct chain wire; /* bytes for the kernel, the head of it in flight while ops[OP_SEND] */
@@ -239,6 +248,21 @@ void conn_on_welcome(struct conn *conn, const uint8_t *message, size_t bytes);
 void conn_on_refuse(struct conn *conn, const uint8_t *message, size_t bytes);
 void conn_setup_destroy(struct conn_setup *setup); /* NULL allowed */
 extern const struct tls_events conn_tls_events;
+/* Ask on_verify and keep its word. `chain->count` is 0 without TLS. 0 or a refusal. */
+int conn_verify(struct conn *conn, const struct ph_chain *chain);
+
+/* ---- conn_resume.c: nothing of it where the hub has no PH_HUB_RESUME --------------------- */
+/* What a dial like this one is found by among the secrets kept: RESUME_ID_BYTES. */
+void conn_resume_name(const struct conn_setup *setup, uint8_t *name);
+void conn_resume_offer(struct conn *conn); /* dialled, TLS is open and has not begun */
+int conn_on_resume(void *context, const uint8_t *id, uint8_t *secret); /* of tls_events */
+void conn_resume_begin(struct conn *conn); /* on_verify will be asked */
+void conn_resume_remember(struct conn *conn, const struct ph_chain *chain); /* it has agreed */
+/* The TLS handshake is done: where it was by a secret, ask on_verify. 0, or the refusal. */
+int conn_resume_judge(struct conn *conn);
+void conn_resume_open(struct conn *conn); /* issue, or wait for one; setup is still there */
+void conn_resume_keep(struct conn *conn, struct wire_resume *wire); /* RESUME has come; wiped */
+void conn_resume_drop(struct conn *conn); /* none has come */
 
 /* ---- conn_input.c ------------------------------------------------------------------------ */
 void conn_recv_arm(struct conn *conn);

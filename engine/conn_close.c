@@ -490,6 +490,7 @@ static void conn_close_finish(struct conn *conn, const struct ph_receipt *receip
 	conn->tls = NULL;
 	conn_setup_destroy(conn->setup);
 	conn->setup = NULL;
+	conn_resume_drop(conn);
 	conn_names_drop(conn);
 	/* Written back only where something was written: idle cold pages stay untouched. */
 	if (cold->close_reason_given || cold->text[0] != '\0' || cold->peer_text[0] != '\0')

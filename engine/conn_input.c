@@ -407,6 +407,18 @@ static void conn_on_disconnect(struct conn *conn, const uint8_t *message, size_t
 		PH_SIDE_REMOTE, false, NULL);
 }
 
+/* Its size and fields are checked, whether we use it or not. */
+static void conn_on_resume_given(struct conn *conn, const uint8_t *message, size_t bytes)
+{
+	struct wire_resume resume;
+
+	if (wire_resume_parse(message, bytes, &resume) < 0) {
+		conn_protocol_fault(conn, PH_REASON_PROTOCOL_MESSAGE, "malformed RESUME");
+		return;
+	}
+	conn_resume_keep(conn, &resume);
+}
+
 static void conn_on_notice(struct conn *conn, const uint8_t *message, size_t bytes)
 {
 	struct wire_notice notice;
@@ -470,11 +482,14 @@ static bool message_is_due(const struct conn *conn, uint8_t type)
 			return true;
 		if (!conn->accepted)
 			return type == WIRE_WELCOME || type == WIRE_REFUSE ||
-				type == WIRE_DISCONNECT || type >= WIRE_NOTICE;
+				type == WIRE_DISCONNECT ||
+				(type >= WIRE_NOTICE && type != WIRE_RESUME);
 		return conn->setup == NULL || !conn->setup->auth_info_seen ? type == WIRE_AUTH_INFO
 									   : type == WIRE_CONNECT;
 	case CONN_OPEN:
-		return type == WIRE_PT2PT || type == WIRE_DISCONNECT || type >= WIRE_NOTICE;
+		/* RESUME is for who dialled alone. */
+		return type == WIRE_PT2PT || type == WIRE_DISCONNECT ||
+			(type >= WIRE_NOTICE && !(type == WIRE_RESUME && conn->accepted));
 	case CONN_DRAINING:
 		/* After an early close of ours WELCOME or REFUSE may still come. */
 		return type == WIRE_PT2PT || type == WIRE_DISCONNECT || type >= WIRE_NOTICE ||
@@ -510,6 +525,9 @@ static int conn_on_message(struct conn *conn, uint8_t type, const uint8_t *messa
 		return conn_on_pt2pt(conn, message, bytes);
 	case WIRE_NOTICE:
 		conn_on_notice(conn, message, bytes);
+		return 0;
+	case WIRE_RESUME:
+		conn_on_resume_given(conn, message, bytes);
 		return 0;
 	default:
 		SHARD_COUNT(conn->shard, notices_skipped);

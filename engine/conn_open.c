@@ -14,6 +14,7 @@
 #include "engine/digest.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
+#include "engine/resume.h"
 #include "engine/shard.h"
 #include "engine/wire.h"
 
@@ -110,6 +111,8 @@ void conn_setup_destroy(struct conn_setup *setup)
 	if (setup == NULL)
 		return;
 	ph_credentials_put(setup->credentials);
+	resume_entry_destroy(setup->resume);
+	resume_chain_put(setup->chain);
 	memory_free(setup);
 }
 
@@ -269,6 +272,7 @@ static void conn_secure_begin(struct conn *conn)
 			status, "TLS could not begin");
 		return;
 	}
+	conn_resume_offer(conn);
 	shard_list_add(shard, LIST_HANDSHAKE, conn);
 }
 
@@ -362,12 +366,13 @@ static int conn_on_hello(void *context, const char *sni, struct ph_credentials *
 	(void)name_copy(conn->setup->group, sizeof(conn->setup->group), answer->group);
 	(void)name_copy(conn->setup->source, sizeof(conn->setup->source), answer->identity);
 	*credentials = answer->credentials;
+	ph_credentials_put(conn->setup->credentials);
+	conn->setup->credentials = ph_credentials_get(answer->credentials);
 	memory_free(answer);
 	return 0;
 }
 
-/* Ask on_verify and keep its word. `chain->count` is 0 without TLS. */
-static int conn_verify(struct conn *conn, const struct ph_chain *chain)
+int conn_verify(struct conn *conn, const struct ph_chain *chain)
 {
 	struct ph_hub *hub = conn->shard->hub;
 	struct conn_setup *setup = conn->setup;
@@ -376,6 +381,7 @@ static int conn_verify(struct conn *conn, const struct ph_chain *chain)
 	const char *expected = wanted[0] != '\0' ? wanted : NULL;
 	int status = -EACCES;
 
+	conn_resume_begin(conn);
 	if (hub->callbacks.on_verify != NULL)
 		status = hub->callbacks.on_verify(hub->options.user, conn_id(conn), conn->accepted,
 			setup->sni, expected, chain, verdict);
@@ -406,14 +412,20 @@ static int conn_on_verify(void *context, const struct ph_chain *chain)
 {
 	struct conn *conn = context;
 
+	int status;
+
 	if (conn_setup_ensure(conn) < 0)
 		return -ENOMEM;
-	return conn_verify(conn, chain);
+	status = conn_verify(conn, chain);
+	if (status == 0)
+		conn_resume_remember(conn, chain);
+	return status;
 }
 
 const struct tls_events conn_tls_events = {
 	.on_hello = conn_on_hello,
 	.on_verify = conn_on_verify,
+	.on_resume = conn_on_resume,
 };
 
 static void conn_handshake_failed(struct conn *conn, int status)
@@ -479,6 +491,16 @@ void conn_handshake(struct conn *conn)
 	}
 	if (status < 0) {
 		conn_handshake_failed(conn, status);
+		return;
+	}
+	if (conn_setup_ensure(conn) < 0) {
+		conn_fail(conn, PH_REASON_LIMIT_MEMORY, -ENOMEM, NULL);
+		return;
+	}
+	if (conn_resume_judge(conn) < 0) {
+		SHARD_COUNT(shard, handshakes_failed);
+		conn_leave(conn, PH_REASON_PROTOCOL_VERIFY, PH_SIDE_ENGINE, true,
+			conn->setup->verdict.refusal);
 		return;
 	}
 	SHARD_COUNT(shard, handshakes_done);
@@ -771,6 +793,7 @@ static void conn_open_info(const struct conn *conn, struct ph_open_info *info)
 	info->address_count = setup->address_count;
 	info->peer_address = conn->peer_address;
 	info->role = conn->names->role;
+	info->resumed = conn->tls != NULL && tls_is_resumed(conn->tls);
 }
 
 /*
@@ -819,6 +842,7 @@ static void conn_open_finish(struct conn *conn)
 		atomic_load_explicit(&shard->open, memory_order_relaxed) + 1, memory_order_relaxed);
 	timer_arm(&shard->timers, &conn->timer,
 		shard->now_ns + (uint64_t)hub->options.ping_interval_ms * 1000000u);
+	conn_resume_open(conn);
 	conn_open_info(conn, &info);
 	if (hub->callbacks.on_open != NULL)
 		hub->callbacks.on_open(hub->options.user, conn_id(conn), conn->user, &info);

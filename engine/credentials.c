@@ -17,6 +17,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 
 #include <errno.h>
@@ -32,6 +33,7 @@ struct ph_credentials {
 	uint32_t chain_count;
 	uint64_t serial;
 	size_t bytes; /* of the whole block */
+	uint8_t digest[SHA256_DIGEST_LENGTH]; /* of the chain */
 	struct ph_bytes key;
 	struct ph_bytes chain[PH_CHAIN_MAX];
 	uint8_t data[];
@@ -169,7 +171,7 @@ int ph_credentials_create(const struct ph_bytes *chain, uint32_t chain_count, st
 {
 	struct ph_credentials *made;
 	size_t bytes = sizeof(*made) + key.bytes;
-	uint8_t *cursor;
+	uint8_t *cursor, *begin;
 	int status;
 
 	if (chain == NULL || chain_count == 0 || chain_count > PH_CHAIN_MAX || credentials == NULL)
@@ -189,8 +191,10 @@ int ph_credentials_create(const struct ph_bytes *chain, uint32_t chain_count, st
 	made->bytes = bytes;
 	cursor = made->data;
 	made->key = copy_bytes(&cursor, key);
+	begin = cursor;
 	for (uint32_t index = 0; index < chain_count; index++)
 		made->chain[index] = copy_bytes(&cursor, chain[index]);
+	SHA256(begin, (size_t)(cursor - begin), made->digest);
 	assert(cursor <= (uint8_t *)made + bytes); /* padding before data[] may be left */
 	*credentials = made;
 	return 0;
@@ -233,6 +237,11 @@ struct ph_bytes credentials_certificate(const struct ph_credentials *credentials
 {
 	assert(index < credentials->chain_count);
 	return credentials->chain[index];
+}
+
+const uint8_t *credentials_digest(const struct ph_credentials *credentials)
+{
+	return credentials->digest;
 }
 
 struct ph_bytes credentials_key(const struct ph_credentials *credentials)

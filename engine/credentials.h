@@ -20,6 +20,8 @@ uint64_t credentials_serial(const struct ph_credentials *credentials); /* never 
 uint32_t credentials_chain_count(const struct ph_credentials *credentials); /* >= 1 */
 /* Leaf first; index < credentials_chain_count. Borrowed while the caller holds a reference. */
 struct ph_bytes credentials_certificate(const struct ph_credentials *credentials, uint32_t index);
+/* SHA-256 over the chain's DER, 32 bytes. */
+const uint8_t *credentials_digest(const struct ph_credentials *credentials);
 struct ph_bytes credentials_key(const struct ph_credentials *credentials); /* PKCS #8 */
 
 /* The key kinds that peerhub speaks: P-256, Ed25519, RSA of 2048..4096 bits with a small exponent.

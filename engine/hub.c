@@ -13,6 +13,7 @@
 #include "engine/clock.h"
 #include "engine/digest.h"
 #include "engine/memory.h"
+#include "engine/resume.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -64,6 +65,7 @@ static int options_fill(struct ph_options *options, char *why)
 	option_default(&options->ping_interval_ms, 30000);
 	option_default(&options->timeout_dead_ms, 120000);
 	option_default(&options->receipts_per_shard, 1024);
+	option_default(&options->resumptions_max, 16384);
 	if (options->shard_count > PH_SHARDS_MAX)
 		return option_fault(why, "shard_count", "1 to 64");
 	if (options->connections_per_shard < 2 || options->connections_per_shard > PH_SLOTS_MAX)
@@ -82,6 +84,8 @@ static int options_fill(struct ph_options *options, char *why)
 			why, "socket_send_bytes and socket_receive_bytes", "at most 1,073,741,824");
 	if (options->receipts_per_shard > 1u << 20)
 		return option_fault(why, "receipts_per_shard", "at most 1,048,576");
+	if (options->resumptions_max > 1u << 24)
+		return option_fault(why, "resumptions_max", "at most 16,777,216");
 	return 0;
 }
 
@@ -189,6 +193,7 @@ static void hub_destroy(struct ph_hub *hub)
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		sem_destroy(&hub->listeners[i].done);
 	sem_destroy(&hub->quiet);
+	resume_destroy(hub->resume);
 	memory_free(hub->tags_ended);
 	pthread_mutex_destroy(&hub->lock);
 	memory_free(hub);
@@ -239,6 +244,13 @@ int ph_hub_start(const struct ph_options *options, const struct ph_callbacks *ca
 	if (hub->tags_ended == NULL) {
 		status = -ENOMEM;
 		goto undo_hub;
+	}
+	if (hub->options.flags & PH_HUB_RESUME) {
+		hub->resume = resume_create(hub->options.resumptions_max);
+		if (hub->resume == NULL) {
+			status = -ENOMEM;
+			goto undo_hub;
+		}
 	}
 	for (uint32_t i = 0; i < hub->options.shard_count; i++) {
 		status = shard_create(hub, i, &hub->shards[i]);
@@ -340,6 +352,8 @@ int ph_tag_end(struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reaso
 
 	if (status < 0)
 		return status;
+	if (hub->resume != NULL)
+		(void)resume_drop_tag(hub->resume, tag);
 	for (uint32_t i = 0; i < hub->shard_count; i++) {
 		struct shard *shard = hub->shards[i];
 
@@ -360,6 +374,11 @@ int ph_tag_end(struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reaso
 		}
 	}
 	return 0;
+}
+
+uint64_t ph_resume_drop(struct ph_hub *hub, const struct ph_resume_filter *filter)
+{
+	return hub->resume != NULL ? resume_drop(hub->resume, filter) : 0;
 }
 
 /* ---- looking in ------------------------------------------------------------------------- */

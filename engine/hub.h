@@ -27,6 +27,7 @@ struct ph_hub {
 	atomic_bool stopping;
 	sem_t quiet; /* posted by each shard that is done, at the stop */
 	_Atomic uint64_t reassembly_bytes;
+	struct resume *resume; /* NULL without PH_HUB_RESUME */
 	pthread_mutex_t lock; /* listeners and ended tags; never held while calling out */
 	struct hub_listener listeners[LISTENERS_MAX];
 	uint64_t *tags_ended; /* sorted */

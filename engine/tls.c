@@ -130,6 +130,7 @@ void tls_destroy(struct tls *tls)
 	SSL_free(tls->ssl);
 	record_destroy(tls->record);
 	tls_secrets_drop(tls);
+	tls_resume_drop(tls);
 	memory_free(tls);
 }
 
@@ -220,6 +221,8 @@ int tls_handshake(struct tls *tls, struct chain *out)
 		status = 0;
 		if (tls_is_protocol_ours(tls->ssl)) {
 			tls->state = TLS_STATE_OPEN;
+			tls->is_resumed = tls_resume_was_used(tls);
+			tls_resume_drop(tls);
 			if (!tls_take_over(tls))
 				tls_settle(tls);
 		} else {
@@ -229,6 +232,11 @@ int tls_handshake(struct tls *tls, struct chain *out)
 	}
 	tls_leave(tls);
 	return status;
+}
+
+bool tls_is_resumed(const struct tls *tls)
+{
+	return tls->is_resumed;
 }
 
 int tls_verify_refused(const struct tls *tls)

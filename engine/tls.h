@@ -12,11 +12,13 @@
 #include "peerhub.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #define TLS_HANDSHAKE_BYTES_MAX \
 	(96u * 1024u) /* input of one handshake: 25 certificates of 2 KiB fit */
 #define TLS_CERTIFICATE_BYTES_MAX (16u * 1024u) /* one certificate, DER */
+#define TLS_RESUME_BYTES 32u /* an id, a secret */
 #define TLS_RECORD_BYTES_MAX 16384u /* RFC 8446 section 5.1, plain text */
 
 /* Called from inside tls_handshake on the owning thread; `context` is the one given to tls_open. */
@@ -25,6 +27,10 @@ struct tls_events {
 	int (*on_hello)(void *context, const char *sni, struct ph_credentials **credentials);
 	/* The peer's chain, within the limits (count, size, key kinds). 0 = trusted, < 0 = refused. */
 	int (*on_verify)(void *context, const struct ph_chain *chain);
+	/* Server, after on_hello: a client offers to resume with this id of TLS_RESUME_BYTES. 0 = secret filled
+	 * with as many; < 0: unknown, the full handshake goes on. May come twice with the same id. NULL: no
+	 * client can. */
+	int (*on_resume)(void *context, const uint8_t *id, uint8_t *secret);
 };
 
 enum tls_role {
@@ -52,6 +58,11 @@ void tls_shard_rekey_after(struct tls_shard *shard, uint64_t records);
 int tls_open(struct tls_shard *shard, enum tls_role role, struct ph_credentials *credentials,
 	const char *sni, void *context, struct tls **tls);
 void tls_destroy(struct tls *tls); /* NULL allowed */
+
+/* Client, before its first step: offer this id and prove the secret. Kept in the connection and wiped. */
+int tls_resume(struct tls *tls, const uint8_t *id, const uint8_t *secret); /* 0, -ENOMEM */
+/* The handshake is done, and by a secret of on_resume or tls_resume: nobody showed a certificate. */
+bool tls_is_resumed(const struct tls *tls);
 
 /* Give the next received bytes, borrowed until the next tls_input or tls_input_drop. The previous
  * slice must have been used up (tls_input_left == 0). */

@@ -55,6 +55,11 @@ enum tls_state {
 	TLS_STATE_FAILED, /* OpenSSL is not entered any more, but to free */
 };
 
+/* What a client offers, or a server has found for its client's offer; wiped with the handshake's end. */
+struct tls_resumption {
+	uint8_t id[TLS_RESUME_BYTES], secret[TLS_RESUME_BYTES];
+};
+
 /* The traffic secrets of a handshake under way (RFC 8446 section 7.1), for our own record layer. */
 struct tls_secrets {
 	uint8_t secret[2][RECORD_SECRET_BYTES]; /* by the enum tls_role whose records it protects */
@@ -66,6 +71,7 @@ struct tls {
 	SSL *ssl; /* NULL once the record layer has taken over */
 	struct record *record; /* NULL until then */
 	struct tls_secrets *secrets; /* NULL before the first is known and after the handshake */
+	struct tls_resumption *resumption; /* NULL where none is offered or found */
 	void *context;
 	const uint8_t *input;
 	size_t input_left;
@@ -82,6 +88,7 @@ struct tls {
 	bool has_goodbye; /* we sent close_notify */
 	bool is_input_blocked; /* the BIO gives nothing any more */
 	bool is_out_of_memory;
+	bool is_resumed; /* set when the handshake is done */
 };
 
 /* The first words on a failure count. */
@@ -101,6 +108,11 @@ SSL *tls_settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ss
 void tls_on_secret(const SSL *ssl, const char *line); /* keeps what a handshake tells */
 bool tls_take_over(struct tls *tls); /* false: not possible, OpenSSL goes on */
 void tls_secrets_drop(struct tls *tls);
+
+/* tls_resume.c: OpenSSL's callbacks for external pre-shared keys. */
+void tls_resume_init(struct tls_shard *shard); /* on its two contexts */
+bool tls_resume_was_used(const struct tls *tls); /* before the SSL object goes */
+void tls_resume_drop(struct tls *tls);
 
 /* tls_trust.c: OpenSSL's callbacks, context is the shard. */
 int tls_on_client_hello(SSL *ssl, int *alert, void *context);

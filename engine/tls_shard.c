@@ -13,7 +13,6 @@
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/provider.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -281,6 +280,7 @@ static bool create_roles(struct tls_shard *shard)
 		return false;
 	SSL_CTX_set_alpn_select_cb(shard->roles[TLS_SERVER], tls_on_protocol, shard);
 	SSL_CTX_set_client_hello_cb(shard->roles[TLS_SERVER], tls_on_client_hello, shard);
+	tls_resume_init(shard);
 	return true;
 }
 

@@ -25,6 +25,7 @@
 #define WIRE_REFUSE_BYTES 0x0Cu
 #define WIRE_DISCONNECT_BYTES 0x0Cu
 #define WIRE_NOTICE_BYTES 18u
+#define WIRE_RESUME_LIFETIME_MAX_S 86400u
 #define WIRE_CONNECT_UPDATE 0x08u
 #define WIRE_CONNECT_FLAGS 0x0Du
 #define WIRE_REFUSE_CODE_MAX 4u
@@ -127,7 +128,7 @@ static uint64_t limit_of_type(uint8_t type, uint32_t message_bytes_max)
 {
 	if (type == WIRE_PT2PT)
 		return (uint64_t)message_bytes_max + WIRE_PT2PT_BYTES;
-	if (type >= WIRE_AUTH_INFO && type <= WIRE_DISCONNECT)
+	if ((type >= WIRE_AUTH_INFO && type <= WIRE_DISCONNECT) || type == WIRE_RESUME)
 		return WIRE_CONTROL_BYTES_MAX;
 	if ((type & 0xF0) == 0x40)
 		return WIRE_SKIP_BYTES_MAX;
@@ -346,6 +347,20 @@ int wire_notice_parse(const uint8_t *message, size_t bytes, struct wire_notice *
 	return 0;
 }
 
+int wire_resume_parse(const uint8_t *message, size_t bytes, struct wire_resume *out)
+{
+	*out = (struct wire_resume){0};
+	if (bytes != WIRE_RESUME_BYTES ||
+		!has_fixed_part(message, bytes, WIRE_RESUME, WIRE_RESUME_BYTES))
+		return -EPROTO;
+	out->lifetime_s = get_u32(message + 8);
+	if (out->lifetime_s == 0 || out->lifetime_s > WIRE_RESUME_LIFETIME_MAX_S)
+		return -EPROTO;
+	memcpy(out->id, message + 12, sizeof(out->id));
+	memcpy(out->secret, message + 44, sizeof(out->secret));
+	return 0;
+}
+
 int wire_pt2pt_parse(const uint8_t *message, size_t bytes, struct wire_pt2pt *out)
 {
 	*out = (struct wire_pt2pt){0};
@@ -547,6 +562,19 @@ ssize_t wire_notice_write(uint8_t *out, size_t capacity, const struct wire_notic
 	if (text > 0)
 		memcpy(out + WIRE_NOTICE_BYTES, notice->text, text);
 	return (ssize_t)(WIRE_NOTICE_BYTES + text);
+}
+
+ssize_t wire_resume_write(uint8_t *out, size_t capacity, const struct wire_resume *resume)
+{
+	if (resume->lifetime_s == 0 || resume->lifetime_s > WIRE_RESUME_LIFETIME_MAX_S)
+		return -EINVAL;
+	if (capacity < WIRE_RESUME_BYTES)
+		return -ENOSPC;
+	put_header(out, WIRE_RESUME_BYTES, WIRE_RESUME);
+	put_u32(out + 8, resume->lifetime_s);
+	memcpy(out + 12, resume->id, sizeof(resume->id));
+	memcpy(out + 44, resume->secret, sizeof(resume->secret));
+	return WIRE_RESUME_BYTES;
 }
 
 void wire_pt2pt_head_write(

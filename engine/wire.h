@@ -14,6 +14,7 @@
 #define WIRE_PT2PT_BYTES 28u /* header, data offset, reserved, type */
 #define WIRE_CONTROL_BYTES_MAX \
 	4096u /* every message but PT2PT and skipped ones: names and addresses */
+#define WIRE_RESUME_BYTES 76u /* header, lifetime, id, secret */
 #define WIRE_SKIP_BYTES_MAX 65536u /* an unknown message in 0x40..0x4F */
 
 enum wire_type {
@@ -77,6 +78,11 @@ struct wire_notice {
 	const char *text; /* UTF-8, not terminated */
 };
 
+struct wire_resume {
+	uint32_t lifetime_s; /* 1..86,400 */
+	uint8_t id[32], secret[32];
+};
+
 struct wire_pt2pt {
 	uint8_t type[16];
 	const uint8_t *data;
@@ -99,6 +105,7 @@ int wire_refuse_parse(const uint8_t *message, size_t bytes, struct wire_refuse *
 int wire_disconnect_parse(
 	const uint8_t *message, size_t bytes, struct wire_disconnect_message *out);
 int wire_notice_parse(const uint8_t *message, size_t bytes, struct wire_notice *out);
+int wire_resume_parse(const uint8_t *message, size_t bytes, struct wire_resume *out);
 int wire_pt2pt_parse(const uint8_t *message, size_t bytes, struct wire_pt2pt *out);
 
 /* All: bytes written, or -ENOSPC (capacity), -EINVAL (a field that the parser would refuse: a name
@@ -110,6 +117,7 @@ ssize_t wire_welcome_write(uint8_t *out, size_t capacity, const struct wire_welc
 ssize_t wire_refuse_write(uint8_t *out, size_t capacity, uint8_t code);
 ssize_t wire_disconnect_write(uint8_t *out, size_t capacity, uint8_t reason);
 ssize_t wire_notice_write(uint8_t *out, size_t capacity, const struct wire_notice *notice);
+ssize_t wire_resume_write(uint8_t *out, size_t capacity, const struct wire_resume *resume);
 /* The 28 bytes before a payload of `payload_bytes`. */
 void wire_pt2pt_head_write(
 	uint8_t out[WIRE_PT2PT_BYTES], const uint8_t type[16], uint32_t payload_bytes);

@@ -170,6 +170,10 @@ struct ph_chain {
 	uint32_t count; /* 1..PH_CHAIN_MAX */
 	struct ph_bytes der[PH_CHAIN_MAX];
 	void *x509[PH_CHAIN_MAX]; /* the same certificates as OpenSSL X509 *, borrowed */
+	/* Not 0 with PH_HUB_RESUME only: the peer showed no chain but proved that it holds a secret it was
+	 * given (or gave) when this chain was verified last. der is that chain, x509 is all NULL, and the
+	 * verdict comes filled with the group, identity and role of then, which have to stay as they are. */
+	int resumed;
 };
 
 /* Filled by on_verify. Strings are copied by the engine before it goes on. */
@@ -229,6 +233,7 @@ struct ph_open_info {
 	uint32_t address_count;
 	ph_address peer_address; /* accepted: the socket's peer; dialled: the address given */
 	uint32_t role;
+	int resumed; /* by a resumption secret: see ph_chain */
 };
 
 /* Who began the end. */
@@ -282,7 +287,8 @@ struct ph_statistics {
 	X(receive_rearmed) X(completions) X(completions_stale) X(cq_overflows) X(sq_full) \
 	X(cancel_none) X(cancel_already) X(mail_posted) X(mail_handled) X(wakes) X(enters) \
 	X(turns) X(accept_paused) X(accept_errors) X(slots_retired) X(reads_paused) \
-	X(no_memory) X(loop_ns_max) X(callback_retries) X(close_resubmits)
+	X(no_memory) X(loop_ns_max) X(callback_retries) X(close_resubmits) \
+	X(resumes_issued) X(resumes_kept) X(resumes_missed) X(resumes_accepted) X(resumes_dialled)
 /* clang-format on */
 #define PH_COUNTER_FIELD(name) uint64_t name;
 	PH_COUNTERS(PH_COUNTER_FIELD)
@@ -349,10 +355,14 @@ struct ph_options {
 	uint32_t receipts_per_shard; /* history; default 1,024 */
 	uint32_t flags; /* PH_HUB_* */
 	void *user;
+	uint32_t resumptions_max; /* PH_HUB_RESUME: secrets issued, and kept, by the hub; 16,384 each */
 };
 #define PH_HUB_NO_DIRECT_DESCRIPTORS 1u /* use normal fds even where direct ones work */
 #define PH_HUB_TLS_FAST_DECODE 2u /* engine-wide key decoding short cut; own programs only */
 #define PH_HUB_TLS_OPENSSL 4u /* OpenSSL after the handshake, too, instead of our record layer */
+/* Give peers that dial us a secret for their next connection (framing message), use those given to us, and ask
+ * on_verify with ph_chain.resumed set. docs/tls.md says what they are bound to. */
+#define PH_HUB_RESUME 8u
 
 /*
  * Start the shards. Returns 0, -EINVAL (an option: the text names it), -EPERM (io_uring refused:
@@ -460,6 +470,25 @@ PH_API int ph_close(uint64_t id, uint64_t tag, enum ph_how how, uint32_t reason,
  * are refused, ph_open with the tag is -ESHUTDOWN. The tag can never be used again. */
 PH_API PH_MUST_CHECK int ph_tag_end(
 	struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reason);
+
+/*
+ * Forget resumption secrets, both those issued to peers and those kept of hubs, that match all that is given
+ * here (zeroed fields are no condition; all zero: every one). To be called behind a revocation: after on_verify
+ * has begun to refuse the chain, so that no secret is issued for it again. Connections that are open stay.
+ * Returns how many went; 0 without PH_HUB_RESUME.
+ */
+struct ph_resume_filter {
+	int has_tag;
+	uint64_t tag;
+	const char *group; /* the peer's, as verified */
+	const char *identity;
+	/* Any certificate of the peer's chain: its key's first 160 bits of SHA-256 over the DER
+	 * SubjectPublicKeyInfo (20 bytes), its serial number (big-endian, without leading zeros), or both in
+	 * the same certificate. */
+	const uint8_t *authority;
+	struct ph_bytes serial;
+};
+PH_API uint64_t ph_resume_drop(struct ph_hub *hub, const struct ph_resume_filter *filter);
 
 /* One open connection, copied. */
 struct ph_connection {

@@ -306,6 +306,84 @@ static void strangers_are_refused(void **state)
 	}
 }
 
+/* RESUME comes to who dialled, in one size, with a life of a second to a day. Where it is of no use (there is
+ * no TLS here) a good one is passed over, and a bad one is a fault all the same. */
+static void resumes_are_checked(void **state)
+{
+	static const struct {
+		uint32_t bytes, lifetime_s, reason; /* reason 0: well-formed */
+	} cases[] = {
+		{WIRE_RESUME_BYTES, 1, 0},
+		{WIRE_RESUME_BYTES, 86400, 0},
+		{WIRE_RESUME_BYTES, 0, PH_REASON_PROTOCOL_MESSAGE},
+		{WIRE_RESUME_BYTES, 86401, PH_REASON_PROTOCOL_MESSAGE},
+		{WIRE_RESUME_BYTES - 1, 1, PH_REASON_PROTOCOL_MESSAGE},
+		{WIRE_RESUME_BYTES + 1, 1, PH_REASON_PROTOCOL_MESSAGE},
+		{WIRE_HEADER_BYTES, 1, PH_REASON_PROTOCOL_MESSAGE},
+		{WIRE_CONTROL_BYTES_MAX + 1, 1, PH_REASON_PROTOCOL_SIZE},
+	};
+	int32_t file;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t message[WIRE_RESUME_BYTES + 1] = {0, 0, 0, 0, 0x10, WIRE_RESUME};
+		uint64_t id = harness_open_dialled(&it, PH_FRAMING_MESSAGE, &file);
+		struct harness_peer *peer = harness_peer(&it, id);
+
+		message[2] = (uint8_t)(cases[i].bytes >> 8);
+		message[3] = (uint8_t)cases[i].bytes;
+		message[9] = (uint8_t)(cases[i].lifetime_s >> 16);
+		message[10] = (uint8_t)(cases[i].lifetime_s >> 8);
+		message[11] = (uint8_t)cases[i].lifetime_s;
+		script_peer_data(it.ring, file, message,
+			cases[i].bytes < sizeof(message) ? cases[i].bytes : sizeof(message));
+		peer_says_message(&it, file, "x", 1);
+		harness_turns(&it, 4);
+		if (cases[i].reason == 0) {
+			assert_int_equal(peer->messages, 1);
+			assert_int_equal(harness_counter(&it, COUNTER_notices_skipped), i + 1);
+			continue;
+		}
+		assert_int_equal(peer->messages, 0);
+		script_peer_end(it.ring, file, 0);
+		harness_turns(&it, 3);
+		assert_int_equal(peer->receipt.reason, cases[i].reason);
+	}
+}
+
+/* It never goes to a hub, not even its head. */
+static void resume_to_a_hub(void **state)
+{
+	static const uint8_t head[WIRE_HEADER_BYTES] = {0, 0, 0, 76, 0x10, WIRE_RESUME};
+	int32_t file;
+	uint64_t id = harness_open_accepted(&it, PH_FRAMING_MESSAGE, &file);
+
+	(void)state;
+	script_peer_data(it.ring, file, head, sizeof(head));
+	harness_turns(&it, 4);
+	script_peer_end(it.ring, file, 0);
+	harness_turns(&it, 3);
+	assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_PROTOCOL_STATE);
+}
+
+/* RESUME before WELCOME: it would be for nobody yet. */
+static void resume_before_welcome(void **state)
+{
+	static const uint8_t early[12] = {0, 0, 0, 76, 0x10, WIRE_RESUME, 0, 0, 0, 0, 0, 9};
+	uint64_t id = harness_dial(&it, PH_FRAMING_MESSAGE);
+	int32_t file;
+
+	(void)state;
+	harness_turns(&it, 3);
+	file = harness_conn(&it, id)->file;
+	script_peer_data(it.ring, file, early, sizeof(early));
+	harness_turns(&it, 4);
+	script_peer_end(it.ring, file, 0);
+	harness_turns(&it, 3);
+	assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_PROTOCOL_STATE);
+	assert_int_equal(harness_peer(&it, id)->receipt.was_open, 0);
+}
+
 /* Types of the range that later versions use are skipped. */
 static void unknown_notices_are_skipped(void **state)
 {
@@ -604,6 +682,9 @@ int main(void)
 		CASE(answers_that_are_no_welcome),
 		CASE(refused_behind_a_close),
 		CASE(strangers_are_refused),
+		CASE(resumes_are_checked),
+		CASE(resume_to_a_hub),
+		CASE(resume_before_welcome),
 		CASE(unknown_notices_are_skipped),
 		CASE(paused_input_waits_and_keeps_its_order),
 		CASE(pause_meets_data_under_way),

@@ -115,7 +115,9 @@ struct end {
 	struct ph_credentials *credentials;
 	int hello_status, verify_status;
 	bool is_messy; /* the callbacks leave errors in OpenSSL's queue */
-	int hellos, verifies;
+	int hellos, verifies, resumes;
+	bool has_secret; /* on_resume knows one */
+	uint8_t id[TLS_RESUME_BYTES], secret[TLS_RESUME_BYTES];
 	char sni[PH_SNI_BYTES_MAX + 1];
 	uint32_t chain_count;
 	bool is_open;
@@ -158,7 +160,21 @@ static int on_verify(void *context, const struct ph_chain *chain)
 	return end->verify_status;
 }
 
-static const struct tls_events events = {on_hello, on_verify};
+static int on_resume(void *context, const uint8_t *id, uint8_t *secret)
+{
+	struct end *end = context;
+
+	end->resumes++;
+	if (end->is_messy)
+		ERR_raise(ERR_LIB_X509, ERR_R_MALLOC_FAILURE);
+	if (!end->has_secret || memcmp(id, end->id, sizeof(end->id)) != 0)
+		return -ENOENT;
+	memcpy(secret, end->secret, sizeof(end->secret));
+	return 0;
+}
+
+static const struct tls_events events = {
+	.on_hello = on_hello, .on_verify = on_verify, .on_resume = on_resume};
 
 static void end_init(struct end *end, enum test_key kind)
 {
@@ -177,7 +193,7 @@ static void end_open(struct end *end, enum tls_role role, const char *sni)
 	chain_clear(&end->out);
 	end->is_open = false;
 	end->status = TLS_AGAIN;
-	end->hellos = end->verifies = 0;
+	end->hellos = end->verifies = end->resumes = 0;
 	end->received_bytes = 0;
 	assert_int_equal(tls_open(end->shard, role, role == TLS_CLIENT ? end->credentials : NULL,
 				 sni, end, &end->tls),
@@ -1548,6 +1564,239 @@ static void tls_shards_on_threads(void **state)
 	ph_credentials_put(credentials);
 }
 
+/* ---- resumption by a secret --------------------------------------------------------------- */
+
+/* Both ends have the same secret; the client offers it. */
+static void secret_share(struct end *client, struct end *server)
+{
+	for (size_t index = 0; index < TLS_RESUME_BYTES; index++) {
+		server->id[index] = (uint8_t)random_next();
+		server->secret[index] = (uint8_t)random_next();
+	}
+	server->has_secret = true;
+	memcpy(client->secret, server->secret, sizeof(client->secret));
+	assert_int_equal(tls_resume(client->tls, server->id, client->secret), 0);
+}
+
+static void exchange(struct end *client, struct end *server)
+{
+	assert_int_equal(tls_write(client->tls, (const uint8_t *)"there", 5, &client->out), 0);
+	assert_int_equal(tls_write(server->tls, (const uint8_t *)"back!", 5, &server->out), 0);
+	shuttle(client, server, 3);
+	shuttle(server, client, 4096);
+	assert_int_equal(server->received_bytes, 5);
+	assert_memory_equal(server->received, "there", 5);
+	assert_int_equal(client->received_bytes, 5);
+	assert_memory_equal(client->received, "back!", 5);
+}
+
+/* A secret that both know: no certificate goes over the wire, nobody is asked about one, data goes both ways
+ * in whichever record layer, and in whichever slices the handshake comes. */
+static void tls_resumes_by_a_secret(void **state)
+{
+	static const size_t slices[] = {1, 7, 4096};
+	struct end client, server;
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		pair_init(&client, &server);
+		secret_share(&client, &server);
+		converse(&client, &server, slices[round]);
+		assert_open(&client, &server);
+		assert_true(tls_is_resumed(client.tls));
+		assert_true(tls_is_resumed(server.tls));
+		assert_int_equal(server.hellos, 1);
+		assert_int_equal(server.resumes, 1);
+		assert_int_equal(client.verifies + server.verifies, 0);
+		assert_string_equal(server.sni, "b.a.p2p");
+		exchange(&client, &server);
+		pair_fini(&client, &server);
+	}
+}
+
+/* A secret that the server does not know, any more or at all: certificates, in the same connection. */
+static void tls_resume_unknown_is_a_full_handshake(void **state)
+{
+	struct end client, server;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		pair_init(&client, &server);
+		secret_share(&client, &server);
+		if (round == 0)
+			server.has_secret = false;
+		else
+			server.id[31] ^= 1;
+		server.is_messy = true;
+		converse(&client, &server, 4096);
+		assert_open(&client, &server);
+		assert_false(tls_is_resumed(client.tls));
+		assert_false(tls_is_resumed(server.tls));
+		assert_int_equal(server.resumes, 1);
+		assert_int_equal(client.verifies, 1);
+		assert_int_equal(server.verifies, 1);
+		exchange(&client, &server);
+		pair_fini(&client, &server);
+	}
+}
+
+/* The id without the secret opens nothing; it is no reason to fall back either, for then a thief of ids could
+ * choose. */
+static void tls_resume_with_another_secret_fails(void **state)
+{
+	struct end client, server;
+
+	(void)state;
+	pair_init(&client, &server);
+	secret_share(&client, &server);
+	server.secret[0] ^= 1;
+	converse(&client, &server, 4096);
+	assert_false(client.is_open);
+	assert_false(server.is_open);
+	assert_int_equal(server.status, TLS_FAILED);
+	assert_int_equal(server.verifies, 0);
+	pair_fini(&client, &server);
+}
+
+/* Without an on_resume (a hub that does not want it) a client's offer is passed over. */
+static void tls_resume_where_nobody_answers(void **state)
+{
+	static const struct tls_events deaf = {.on_hello = on_hello, .on_verify = on_verify};
+	struct end client, server;
+
+	(void)state;
+	pair_init(&client, &server);
+	tls_destroy(server.tls);
+	server.tls = NULL;
+	tls_shard_destroy(server.shard);
+	assert_int_equal(tls_shard_create(&deaf, test_flags, &server.shard), 0);
+	end_open(&server, TLS_SERVER, NULL);
+	secret_share(&client, &server);
+	converse(&client, &server, 4096);
+	assert_open(&client, &server);
+	assert_false(tls_is_resumed(client.tls));
+	pair_fini(&client, &server);
+}
+
+struct raw_secret {
+	uint8_t id[TLS_RESUME_BYTES], secret[TLS_RESUME_BYTES];
+	size_t id_bytes;
+};
+static struct raw_secret raw_secret;
+
+static int raw_use_secret(SSL *ssl, const EVP_MD *digest, const unsigned char **id, size_t *bytes,
+	SSL_SESSION **session)
+{
+	static const uint8_t suite[2] = {0x13, 0x01};
+
+	(void)digest;
+	*session = SSL_SESSION_new();
+	assert_true(SSL_SESSION_set1_master_key(
+			    *session, raw_secret.secret, sizeof(raw_secret.secret)) == 1 &&
+		SSL_SESSION_set_cipher(*session, SSL_CIPHER_find(ssl, suite)) == 1 &&
+		SSL_SESSION_set_protocol_version(*session, TLS1_3_VERSION) == 1);
+	*id = raw_secret.id;
+	*bytes = raw_secret.id_bytes;
+	return 1;
+}
+
+/* A plain client whose first key share is for a group that we do not speak: HelloRetryRequest, the same offer
+ * again, one secret for both. Then ids of lengths that are none of ours. */
+static void tls_resume_of_a_plain_client(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 4; round++) {
+		static const size_t lengths[] = {32, 32, 1, 31};
+		struct end server;
+		struct raw client;
+
+		raw_init(&client, TLS_client_method());
+		assert_int_equal(SSL_CTX_set1_groups_list(
+					 client.role, round == 0 ? "P-384:X25519" : "X25519"),
+			1);
+		SSL_CTX_set_psk_use_session_callback(client.role, raw_use_secret);
+		memset(&raw_secret, round + 1, sizeof(raw_secret));
+		raw_secret.id_bytes = lengths[round];
+		end_init(&server, TEST_P256);
+		end_open(&server, TLS_SERVER, NULL);
+		memcpy(server.id, raw_secret.id, sizeof(server.id));
+		memcpy(server.secret, raw_secret.secret, sizeof(server.secret));
+		server.has_secret = true;
+		raw_open(&client, TLS_CLIENT);
+		raw_converse(&client, &server);
+		assert_int_equal(server.hellos, 1);
+		assert_int_equal(server.is_open, raw_secret.id_bytes == 32);
+		assert_int_equal(server.resumes, raw_secret.id_bytes == 32);
+		if (server.is_open)
+			assert_true(tls_is_resumed(server.tls));
+		raw_fini(&client);
+		end_fini(&server);
+	}
+}
+
+/* A key without a fresh key exchange (psk_ke) is not taken: such a client shows its certificate or goes. */
+static void tls_resume_without_key_exchange(void **state)
+{
+	struct end server;
+	struct raw client;
+
+	(void)state;
+	raw_init(&client, TLS_client_method());
+	SSL_CTX_set_options(client.role, SSL_OP_ALLOW_NO_DHE_KEX);
+	SSL_CTX_set_psk_use_session_callback(client.role, raw_use_secret);
+	memset(&raw_secret, 3, sizeof(raw_secret));
+	raw_secret.id_bytes = 32;
+	end_init(&server, TEST_P256);
+	end_open(&server, TLS_SERVER, NULL);
+	memcpy(server.id, raw_secret.id, sizeof(server.id));
+	memcpy(server.secret, raw_secret.secret, sizeof(server.secret));
+	server.has_secret = true;
+	raw_open(&client, TLS_CLIENT);
+	raw_converse(&client, &server);
+	/* Both ways were offered: the one with a key exchange was chosen. */
+	assert_true(server.is_open);
+	assert_true(SSL_get_peer_signature_type_nid(client.ssl, &(int){0}) == 0);
+	assert_int_equal(SSL_get_negotiated_group(client.ssl), NID_X25519);
+	raw_fini(&client);
+	end_fini(&server);
+}
+
+/* OpenSSL's allocations fail one after the other: opened or refused, and nothing lost. */
+static void tls_resume_without_memory(void **state)
+{
+	struct end client, server;
+	uint64_t begin, span;
+
+	(void)state;
+	pair_init(&client, &server);
+	secret_share(&client, &server);
+	converse(&client, &server, 4096);
+	begin = allocations;
+	end_open(&client, TLS_CLIENT, "b.a.p2p");
+	end_open(&server, TLS_SERVER, NULL);
+	secret_share(&client, &server);
+	converse(&client, &server, 4096);
+	assert_open(&client, &server);
+	span = allocations - begin;
+	for (uint64_t at = 1; at <= span; at += 1 + random_next() % 7) {
+		end_open(&client, TLS_CLIENT, "b.a.p2p");
+		end_open(&server, TLS_SERVER, NULL);
+		secret_share(&client, &server);
+		fail_at = allocations + at;
+		fail_on = at % 2 == 1;
+		converse(&client, &server, 4096);
+		fail_at = 0;
+	}
+	fail_on = false;
+	end_open(&client, TLS_CLIENT, "b.a.p2p");
+	end_open(&server, TLS_SERVER, NULL);
+	secret_share(&client, &server);
+	converse(&client, &server, 4096);
+	assert_open(&client, &server);
+	assert_true(tls_is_resumed(server.tls));
+	pair_fini(&client, &server);
+}
+
 /* ---- measuring -------------------------------------------------------------------------- */
 
 static double cpu_us(void)
@@ -1649,6 +1898,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(tls_closed_during_the_handshake),
 		cmocka_unit_test(tls_server_with_other_alpn),
 		cmocka_unit_test(tls_key_update_after_goodbye),
+		cmocka_unit_test(tls_resumes_by_a_secret),
+		cmocka_unit_test(tls_resume_unknown_is_a_full_handshake),
+		cmocka_unit_test(tls_resume_with_another_secret_fails),
+		cmocka_unit_test(tls_resume_where_nobody_answers),
+		cmocka_unit_test(tls_resume_of_a_plain_client),
+		cmocka_unit_test(tls_resume_without_key_exchange),
+		cmocka_unit_test(tls_resume_without_memory),
 		cmocka_unit_test(tls_shard_gives_all_back),
 		cmocka_unit_test(tls_shards_on_threads),
 	};

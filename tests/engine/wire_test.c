@@ -266,6 +266,33 @@ static void wire_pt2pt_vectors(void **state)
 	assert_memory_equal(out.type, wire_ping_type, 16);
 }
 
+/* The layout of RESUME, byte for byte, and what its writer and its parser refuse. */
+static void wire_resume_round_trip(void **state)
+{
+	struct wire_resume in = {.lifetime_s = 0x01020}, out;
+	uint8_t message[WIRE_RESUME_BYTES + 1] = {0};
+
+	(void)state;
+	memset(in.id, 0xaa, sizeof(in.id));
+	memset(in.secret, 0xbb, sizeof(in.secret));
+	assert_int_equal(wire_resume_write(message, sizeof(message), &in), WIRE_RESUME_BYTES);
+	assert_memory_equal(message, "\0\0\0\x4c\x10\x41\0\0\0\0\x10\x20\xaa", 13);
+	assert_int_equal(message[43], 0xaa);
+	assert_int_equal(message[44], 0xbb);
+	assert_int_equal(message[75], 0xbb);
+	assert_int_equal(wire_resume_parse(message, WIRE_RESUME_BYTES, &out), 0);
+	assert_int_equal(out.lifetime_s, in.lifetime_s);
+	assert_memory_equal(out.id, in.id, sizeof(in.id));
+	assert_memory_equal(out.secret, in.secret, sizeof(in.secret));
+	assert_int_equal(wire_resume_parse(message, WIRE_RESUME_BYTES - 1, &out), -EPROTO);
+	assert_int_equal(wire_resume_parse(message, WIRE_RESUME_BYTES + 1, &out), -EPROTO);
+	assert_int_equal(wire_resume_write(message, WIRE_RESUME_BYTES - 1, &in), -ENOSPC);
+	in.lifetime_s = 0;
+	assert_int_equal(wire_resume_write(message, sizeof(message), &in), -EINVAL);
+	in.lifetime_s = 86401;
+	assert_int_equal(wire_resume_write(message, sizeof(message), &in), -EINVAL);
+}
+
 static void wire_notice_round_trip(void **state)
 {
 	struct wire_notice out,
@@ -310,7 +337,7 @@ static int header_of(
 /* Sizes under the header's own and over the limit of the type, wherever that is. */
 static void wire_header_sizes(void **state)
 {
-	static const uint8_t control[] = {1, 2, 3, 4, 5};
+	static const uint8_t control[] = {1, 2, 3, 4, 5, WIRE_RESUME};
 
 	(void)state;
 	for (uint32_t bytes = 0; bytes < 8; bytes++)
@@ -328,6 +355,8 @@ static void wire_header_sizes(void **state)
 		assert_int_equal(header_of(4097, 0x10, control[index], 0, UINT32_MAX), -EMSGSIZE);
 	}
 	for (unsigned type = 0x40; type <= 0x4F; type++) {
+		if (type == WIRE_RESUME)
+			continue;
 		assert_int_equal(header_of(65536, 0x10, (uint8_t)type, 0, 100), 0);
 		assert_int_equal(header_of(65537, 0x10, (uint8_t)type, 0, UINT32_MAX), -EMSGSIZE);
 	}
@@ -873,6 +902,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wire_welcome_vectors),
 		cmocka_unit_test(wire_refuse_and_disconnect_vectors),
 		cmocka_unit_test(wire_pt2pt_vectors),
+		cmocka_unit_test(wire_resume_round_trip),
 		cmocka_unit_test(wire_notice_round_trip),
 		cmocka_unit_test(wire_header_sizes),
 		cmocka_unit_test(wire_header_fields),

@@ -32,6 +32,12 @@ uint64_t clock_now_ns(void)
 	return script_now_ns;
 }
 
+/* The day on which the script's clock began was the first of 2026. */
+int64_t clock_real_s(void)
+{
+	return 1767225600 + (int64_t)(script_now_ns / 1000000000u);
+}
+
 /* splitmix64: every seed, 0 included, gives a good sequence. */
 static uint64_t entropy_next(void)
 {

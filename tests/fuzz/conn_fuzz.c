@@ -70,7 +70,8 @@ static int peer_on_verify(void *context, const struct ph_chain *chain)
 	return 0;
 }
 
-static const struct tls_events peer_events = {peer_on_hello, peer_on_verify};
+static const struct tls_events peer_events = {
+	.on_hello = peer_on_hello, .on_verify = peer_on_verify};
 
 static void peer_give(struct chain *out)
 {

@@ -276,6 +276,29 @@ static bool tag_is_ended(const struct app_hub *hub, uint64_t tag)
 	return true; /* another has its place by now */
 }
 
+/* Every other dial is to where a hub's last one was, by the same to the same: only so are there secrets to
+ * resume with. The listener may have ended meanwhile. */
+static void come_back(
+	struct record *record, const struct app_hub *hub, const struct app_listener **listener)
+{
+	static struct {
+		const struct app_listener *listener;
+		uint32_t source, target, group;
+	} lasts[APP_HUBS_MAX];
+	uint32_t number = (uint32_t)(hub - app_hubs);
+
+	if (record->number % 2 == 1 && lasts[number].listener != NULL) {
+		*listener = lasts[number].listener;
+		record->source = lasts[number].source;
+		record->target = lasts[number].target;
+		record->group = lasts[number].group;
+	}
+	lasts[number].listener = *listener;
+	lasts[number].source = record->source;
+	lasts[number].target = record->target;
+	lasts[number].group = record->group;
+}
+
 static void user_open(struct app_hub *hub)
 {
 	struct app_hub *other = pick_hub();
@@ -290,12 +313,13 @@ static void user_open(struct app_hub *hub)
 	for (uint32_t tries = 0; tries < 6 && (tries == 0 || listener->number < 0); tries++)
 		listener = &other->listeners[random_below(APP_LISTENERS_MAX)];
 	record = model_new(hub, true);
-	record->framing = listener->framing;
-	record->tls = listener->tls;
 	record->tag = pick_tag(hub);
 	record->source = random_below(MODEL_NAMES);
 	record->target = random_below(MODEL_NAMES);
 	record->group = random_below(MODEL_GROUPS);
+	come_back(record, hub, &listener);
+	record->framing = listener->framing;
+	record->tls = listener->tls;
 	options.framing = record->framing;
 	options.tls = record->tls;
 	options.kind = random_one_in(2) ? PH_KIND_DIRECT : PH_KIND_NEIGHBOR;
@@ -363,6 +387,7 @@ static void user_tag_end(struct app_hub *hub)
 static void user_close_where(struct app_hub *hub)
 {
 	struct ph_filter filter = {.tag = pick_tag(hub)};
+	struct ph_resume_filter secrets = {.tag = filter.tag};
 	uint32_t spread_ms = random_one_in(2) ? random_size(1000) : 0;
 	enum ph_how how = random_one_in(2) ? PH_ABORT : PH_GRACEFUL;
 	uint32_t reason = APP_REASON_WHERE + random_below(10);
@@ -373,6 +398,9 @@ static void user_close_where(struct app_hub *hub)
 		return;
 	filter.has_tag = random_one_in(2);
 	filter.idle_ms_min = random_one_in(3) ? random_size(200) : 0;
+	secrets.has_tag = filter.has_tag;
+	if (filter.idle_ms_min > 100)
+		(void)ph_resume_drop(hub->hub, &secrets);
 	status = ph_close_where(hub->hub, &filter, how, reason, dry_run, spread_ms);
 	TRACE3("close where on hub %llu, spread %llu: %lld", hub->number, spread_ms, status);
 	sim_count(spread_ms > 0 ? SIM_close_where_spread : SIM_close_where);
@@ -614,6 +642,11 @@ static int on_verify(void *context, uint64_t id, int accepted, const char *sni,
 	if (!accepted && expected != NULL && strcmp(expected, names[name]) != 0) {
 		record->verify_refused = true;
 		return -EACCES;
+	}
+	if (chain->resumed) {
+		sim_count(SIM_resumed);
+		if (strcmp(verdict->identity, names[name]) != 0 || chain->x509[0] != NULL)
+			breach("%llx was resumed as another peer", (unsigned long long)id);
 	}
 	strcpy(verdict->identity, names[name]);
 	strcpy(verdict->group, groups[(uint32_t)(sni[2] - '0') % MODEL_GROUPS]);
@@ -902,6 +935,8 @@ static void hub_options(struct app_hub *hub)
 	hub->options.ping_interval_ms = timeout_ms();
 	hub->options.timeout_dead_ms = 2 * timeout_ms();
 	hub->options.receipts_per_shard = random_one_in(2) ? 4 : 256;
+	hub->options.flags = hub->number % 4 != 3 ? PH_HUB_RESUME : 0;
+	hub->options.resumptions_max = 1 + 3 * ((uint32_t)hub->number % 4);
 	ring_sim_direct = !random_one_in(4);
 }
 

@@ -158,6 +158,8 @@ static inline void sim_order(void)
 #define tls_input_drop sim_tls_input_drop
 #define tls_handshake sim_tls_handshake
 #define tls_verify_refused sim_tls_verify_refused
+#define tls_resume sim_tls_resume
+#define tls_is_resumed sim_tls_is_resumed
 #define tls_read sim_tls_read
 #define tls_write sim_tls_write
 #define tls_goodbye sim_tls_goodbye

@@ -42,7 +42,7 @@ uint32_t random_size(uint32_t most); /* 1 .. most, small ones more often */
 	X(close_wrong_tag) X(close_made_up) X(send_accepted) X(send_full) X(send_no_memory) \
 	X(send_dead) X(send_stale) X(data_refused) X(writable) X(paused) X(tag_ended) \
 	X(close_where) X(close_where_spread) X(listen_ended) X(listen_ended_in_callback) \
-	X(stop_in_callback) X(find) X(snapshot) \
+	X(stop_in_callback) X(find) X(snapshot) X(resumed) \
 	X(verify_refused) X(hello_refused) X(connect_refused_by_user) X(opened) X(closed) \
 	X(whole_delivery) X(cut_delivery) X(dropped_bytes) X(ended_graceful) X(ended_abort) \
 	X(reason_local_close) X(reason_local_abort) X(reason_group_end) X(reason_stop) \

@@ -24,6 +24,7 @@
 static struct ph_credentials *credentials[MODEL_NAMES];
 static uint8_t leaves[MODEL_NAMES][1024];
 static size_t leaves_bytes[MODEL_NAMES];
+static X509 *certificates[MODEL_NAMES];
 
 /* ---- random numbers of OpenSSL ----------------------------------------------------------------- */
 
@@ -84,7 +85,7 @@ static void certificate_make(uint32_t name)
 		breach("no credentials");
 	OPENSSL_free(key_der);
 	PKCS8_PRIV_KEY_INFO_free(info);
-	X509_free(certificate);
+	certificates[name] = certificate;
 	EVP_PKEY_free(key);
 }
 
@@ -115,9 +116,9 @@ int tls_sim_name(const struct ph_bytes *leaf)
 /* A record: kind, size, running number, bytes. Nothing on the way changes bytes, so a number out of
  * order is a breach and no alert. */
 enum stub_kind {
-	STUB_HELLO = 1, /* client: server name */
-	STUB_FLIGHT, /* server: its leaf */
-	STUB_FINISHED, /* client: its leaf */
+	STUB_HELLO = 1, /* client: server name, NUL, and the id of a secret where it has one */
+	STUB_FLIGHT, /* server: its leaf; nothing: it has found the secret */
+	STUB_FINISHED, /* client: its leaf, or the secret */
 	STUB_DATA,
 	STUB_ALERT,
 	STUB_GOODBYE,
@@ -139,6 +140,8 @@ struct stub {
 	uint32_t numbers_in, numbers_out;
 	int refused;
 	const char *failure;
+	uint8_t id[TLS_RESUME_BYTES], secret[TLS_RESUME_BYTES];
+	bool has_secret, resumed; /* offered or found; used */
 	bool hello_sent, waits, failed, closed, alert_sent;
 };
 
@@ -246,6 +249,7 @@ static int stub_verify(struct stub *stub)
 
 	chain.der[0].data = stub->record + STUB_HEAD_BYTES + STUB_PAD;
 	chain.der[0].bytes = stub->record_bytes - STUB_HEAD_BYTES - STUB_PAD;
+	chain.x509[0] = certificates[tls_sim_name(&chain.der[0])];
 	return stub->events->on_verify(stub->context, &chain);
 }
 
@@ -264,6 +268,43 @@ static int stub_leaf(
 	return stub_write(stub, kind, leaf.data, leaf.bytes, out);
 }
 
+static int stub_hello(struct stub *stub, struct chain *out)
+{
+	uint8_t data[sizeof(stub->sni) + TLS_RESUME_BYTES];
+	size_t bytes = strlen(stub->sni) + 1;
+
+	memcpy(data, stub->sni, bytes);
+	if (stub->has_secret) {
+		memcpy(data + bytes, stub->id, TLS_RESUME_BYTES);
+		bytes += TLS_RESUME_BYTES;
+	}
+	return stub_write(stub, STUB_HELLO, data, bytes, out);
+}
+
+static void stub_hello_parse(struct stub *stub, const uint8_t *data, size_t bytes)
+{
+	size_t name_bytes = strlen((const char *)data) + 1;
+
+	memcpy(stub->sni, data, name_bytes);
+	stub->has_secret = bytes == name_bytes + TLS_RESUME_BYTES;
+	if (stub->has_secret)
+		memcpy(stub->id, data + name_bytes, TLS_RESUME_BYTES);
+}
+
+/* The client shows the secret, the server compares it: on the real wire only its proof is shown. */
+static int stub_resumed(struct stub *stub, struct chain *out)
+{
+	if (stub->role == TLS_SERVER &&
+		(stub->record_bytes != STUB_HEAD_BYTES + STUB_PAD + TLS_RESUME_BYTES ||
+			memcmp(stub->record + STUB_HEAD_BYTES + STUB_PAD, stub->secret,
+				TLS_RESUME_BYTES) != 0))
+		breach("the two ends of a resumption have different secrets");
+	stub_record_done(stub);
+	if (stub->role == TLS_SERVER)
+		return 0;
+	return stub_write(stub, STUB_FINISHED, stub->secret, TLS_RESUME_BYTES, out);
+}
+
 static int stub_handshake(struct stub *stub, struct chain *out)
 {
 	struct ph_credentials *chosen = NULL;
@@ -273,10 +314,7 @@ static int stub_handshake(struct stub *stub, struct chain *out)
 		return TLS_FAILED;
 	if (stub->role == TLS_CLIENT && !stub->hello_sent) {
 		stub->hello_sent = true;
-		return stub_write(stub, STUB_HELLO, (const uint8_t *)stub->sni, strlen(stub->sni),
-			       out) < 0
-			? TLS_NO_MEMORY
-			: TLS_AGAIN;
+		return stub_hello(stub, out) < 0 ? TLS_NO_MEMORY : TLS_AGAIN;
 	}
 	kind = stub_record(stub);
 	if (kind < 0)
@@ -289,17 +327,27 @@ static int stub_handshake(struct stub *stub, struct chain *out)
 	if (stub->role == TLS_SERVER && kind == STUB_HELLO) {
 		size_t bytes = stub->record_bytes - STUB_HEAD_BYTES - STUB_PAD;
 
-		memcpy(stub->sni, stub->record + STUB_HEAD_BYTES + STUB_PAD, bytes);
-		stub->sni[bytes] = '\0';
+		stub_hello_parse(stub, stub->record + STUB_HEAD_BYTES + STUB_PAD, bytes);
 		stub_record_done(stub);
 		if (stub->events->on_hello(stub->context, stub->sni, &chosen) < 0)
 			return stub_refuse(stub, TLS_REFUSED_HELLO, out, "no such name");
+		if (stub->has_secret &&
+			stub->events->on_resume(stub->context, stub->id, stub->secret) == 0) {
+			ph_credentials_put(chosen);
+			stub->resumed = true;
+			return stub_write(stub, STUB_FLIGHT, NULL, 0, out) < 0 ? TLS_NO_MEMORY
+									       : TLS_AGAIN;
+		}
 		status = stub_leaf(stub, STUB_FLIGHT, chosen, out);
 		ph_credentials_put(chosen);
 		return status < 0 ? status : TLS_AGAIN;
 	}
 	if (kind != (stub->role == TLS_CLIENT ? STUB_FLIGHT : STUB_FINISHED))
 		breach("rule 4: TLS was given record kind %d in its handshake", kind);
+	if (stub->role == TLS_CLIENT)
+		stub->resumed = stub->record_bytes == STUB_HEAD_BYTES + STUB_PAD;
+	if (stub->resumed)
+		return stub_resumed(stub, out);
 	if (stub_verify(stub) < 0)
 		return stub_refuse(stub, TLS_REFUSED_VERIFY, out, "certificate refused");
 	stub_record_done(stub);
@@ -370,6 +418,8 @@ int sim_tls_verify_refused(const struct tls *tls);
 ssize_t sim_tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out);
 int sim_tls_write(struct tls *tls, const uint8_t *data, size_t bytes, struct chain *out);
 int sim_tls_goodbye(struct tls *tls, struct chain *out);
+int sim_tls_resume(struct tls *tls, const uint8_t *id, const uint8_t *secret);
+bool sim_tls_is_resumed(const struct tls *tls);
 void sim_tls_failure_text(const struct tls *tls, char *text, size_t bytes);
 size_t sim_tls_bytes_estimate(const struct tls *tls);
 
@@ -474,6 +524,21 @@ int sim_tls_handshake(struct tls *tls, struct chain *out)
 int sim_tls_verify_refused(const struct tls *tls)
 {
 	return sim_tls_is_real ? tls_verify_refused(tls) : STUB(tls)->refused;
+}
+
+int sim_tls_resume(struct tls *tls, const uint8_t *id, const uint8_t *secret)
+{
+	if (sim_tls_is_real)
+		return tls_resume(tls, id, secret);
+	memcpy(STUB(tls)->id, id, TLS_RESUME_BYTES);
+	memcpy(STUB(tls)->secret, secret, TLS_RESUME_BYTES);
+	STUB(tls)->has_secret = true;
+	return 0;
+}
+
+bool sim_tls_is_resumed(const struct tls *tls)
+{
+	return sim_tls_is_real ? tls_is_resumed(tls) : STUB(tls)->resumed;
 }
 
 ssize_t sim_tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out)
