@@ -2,6 +2,7 @@
 #include "attack_p2p.h"
 
 #include "peerhub/extras.h"
+#include "scratch.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -125,19 +126,14 @@ static bool group_create(struct p2p_victim *victim, struct p2p_group *group)
 
 bool p2p_start(struct p2p_victim *victim, struct attack_run *run)
 {
-	const char *base = getenv("TMPDIR");
 	PEER_VERSION_DATA version;
 	HRESULT result;
 
 	memset(victim, 0, sizeof(*victim));
 	victim->run = run;
 	run->memory_begin = attack_memory_now();
-	if (snprintf(victim->home, sizeof(victim->home), "%s/peerhub-attack-XXXXXX",
-		    base != NULL && strlen(base) < 32 ? base : "/tmp") < 0 ||
-		mkdtemp(victim->home) == NULL) {
-		victim->home[0] = '\0';
+	if (!scratch_create(victim->home, NULL, "attack"))
 		return failed(victim, "a temporary directory", E_FAIL);
-	}
 	result = PeerhubSetHome(victim->home);
 	if (SUCCEEDED(result))
 		result = PeerhubSetListen("127.0.0.1:0");

@@ -2,6 +2,7 @@
 #include "p2p_world.h"
 
 #include "peerhub/extras.h"
+#include "scratch.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -94,15 +95,8 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 
 static HRESULT home_make(struct p2p_world *world)
 {
-	const char *directory = getenv("TMPDIR");
-
-	if (directory == NULL || strlen(directory) > 32)
-		directory = "/tmp";
-	snprintf(world->home, sizeof(world->home), "%s/peerhub-spin-XXXXXX", directory);
-	if (mkdtemp(world->home) == NULL) {
-		world->home[0] = '\0';
+	if (!scratch_create(world->home, NULL, "spin"))
 		return E_ACCESSDENIED;
-	}
 	return PeerhubSetHome(world->home);
 }
 

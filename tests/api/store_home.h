@@ -8,6 +8,7 @@
 #include "api/store.h"
 #include "api/text.h"
 #include "peerhub/extras.h"
+#include "stress/scratch.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -23,7 +24,7 @@
 
 #include <cmocka.h>
 
-static char test_home[64]; /* of the running test */
+static char test_home[SCRATCH_BYTES]; /* of the running test */
 
 static inline void home_path(char *path, size_t path_bytes, const char *name)
 {
@@ -42,8 +43,7 @@ static inline int home_remove_one(
 static inline int home_setup(void **state)
 {
 	(void)state;
-	strcpy(test_home, "/tmp/peerhub-test-XXXXXX");
-	if (mkdtemp(test_home) == NULL)
+	if (!scratch_create(test_home, NULL, "test"))
 		return -1;
 	return FAILED(store_home_set(test_home)) ? -1 : 0;
 }

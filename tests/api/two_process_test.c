@@ -9,6 +9,8 @@
  */
 #include "tests/api/two_process_setup.h"
 
+#include "stress/scratch.h"
+
 /* ---- the two of them ---------------------------------------------------------------------- */
 
 static void test_peer_joins(void)
@@ -566,9 +568,7 @@ int main(int argc, char **argv)
 		backlog_count = 100000;
 		large_bytes = PEERHUB_MESSAGE_BYTES_MAX;
 	}
-	snprintf(directory, sizeof directory, "%s/peerhub-two-XXXXXX",
-		getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-	if (!mkdtemp(directory))
+	if (!scratch_create(directory, NULL, "two"))
 		fatal("mkdtemp", 0);
 	setenv("PEERHUB_HOME", in_directory("creator"), 1);
 	step("not started", test_not_started);

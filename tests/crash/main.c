@@ -12,6 +12,7 @@
  * Then copies of the store are damaged (damage.h). Exit code 0: every round was good.
  */
 #include "stress/random.h"
+#include "stress/scratch.h"
 #include "tests/crash/damage.h"
 #include "tests/crash/points.h"
 #include "tests/crash/worker.h"
@@ -444,12 +445,9 @@ int main(int argc, char **argv)
 		return usage();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("store_crash: seed %" PRIu64 "\n", run.seed);
-	if (!run.keeps_home) {
-		strcpy(run.home, "/tmp/peerhub-crash-XXXXXX");
-		if (mkdtemp(run.home) == NULL) {
-			perror("store_crash: mkdtemp");
-			return 1;
-		}
+	if (!run.keeps_home && !scratch_create(run.home, NULL, "crash")) {
+		perror("store_crash: a temporary directory");
+		return 1;
 	}
 	good = rounds_run(&run);
 	random_init(&run.random, run.seed, UINT32_MAX);

@@ -10,6 +10,7 @@
 #include "api/database.h"
 #include "api/identity.h"
 #include "api/store.h"
+#include "stress/scratch.h"
 #include "tests/fuzz/failing.h"
 #include "tests/fuzz/group.h"
 
@@ -36,7 +37,7 @@ struct file {
 
 static struct file database = {.name = "store.db"}, wal = {.name = "store.db-wal"};
 static struct file keys[3]; /* swept by a store whose rows forgot them, so they are put back */
-static char home[64];
+static char home[SCRATCH_BYTES];
 static pid_t owner; /* who made the home */
 static char group[PH_NAME_BYTES_MAX], first[PH_NAME_BYTES_MAX], second[PH_NAME_BYTES_MAX];
 
@@ -257,8 +258,7 @@ static void prepare(void)
 	random_is_ours();
 	sqlite_memory_is_ours();
 	random_state = 1;
-	snprintf(home, sizeof(home), "%s/peerhub-fuzz-XXXXXX", place);
-	FUZZ_MUST(mkdtemp(home) != NULL);
+	FUZZ_MUST(scratch_create(home, place, "fuzz"));
 	owner = getpid();
 	FUZZ_MUST(atexit(finish) == 0);
 	FUZZ_MUST(SUCCEEDED(store_home_set(home)));

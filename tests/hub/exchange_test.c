@@ -26,6 +26,7 @@
 #include "hub/say.h"
 #include "hub/sender.h"
 #include "hub/transfer.h"
+#include "stress/scratch.h"
 
 #define SIDE_SENDER 1u
 #define SIDE_RECEIVER 2u
@@ -144,7 +145,7 @@ struct exchange {
 	struct receiver receiver;
 	struct sender *sender;
 	struct route to, from; /* as the sender and as the receiver see the way */
-	char directory[64], source[64];
+	char directory[SCRATCH_BYTES], source[64];
 	uint8_t *content;
 	size_t bytes;
 	uint64_t now_ms;
@@ -160,8 +161,7 @@ static void exchange_begin(struct exchange *exchange, size_t bytes, bool relayed
 		.wait_ms = 2000};
 
 	memset(exchange, 0, sizeof(*exchange));
-	strcpy(exchange->directory, "/tmp/peerhub-exchange-XXXXXX");
-	assert_non_null(mkdtemp(exchange->directory));
+	assert_true(scratch_create(exchange->directory, NULL, "exchange"));
 	strcpy(exchange->source, "/tmp/peerhub-source-XXXXXX");
 	options.fd = mkstemp(exchange->source);
 	assert_true(options.fd >= 0);

@@ -6,6 +6,7 @@
 #include "p2p.h"
 #include "peerhub/extras.h"
 #include "stress/random.h"
+#include "stress/scratch.h"
 #include "tests/leak/inspect.h"
 
 #include <errno.h>
@@ -57,7 +58,7 @@ struct p2p {
 	uint64_t opened, finished, dropped; /* dropped: their group was closed, no event is owed */
 	uint64_t connected, failed; /* of those opened */
 	struct random random;
-	char home[64];
+	char home[SCRATCH_BYTES];
 };
 
 static const GUID type = {1, 2, 3, {4, 5, 6, 7, 8, 9, 10, 11}};
@@ -129,11 +130,8 @@ int p2p_create(uint64_t seed, struct p2p **out)
 	if (p2p == NULL)
 		return -ENOMEM;
 	random_init(&p2p->random, seed, 0);
-	strcpy(p2p->home, "/tmp/peerhub-leak-XXXXXX");
-	if (mkdtemp(p2p->home) == NULL) {
-		p2p->home[0] = '\0';
+	if (!scratch_create(p2p->home, NULL, "leak"))
 		return -errno;
-	}
 	MUST(PeerhubSetHome(p2p->home));
 	return make_members(p2p);
 }

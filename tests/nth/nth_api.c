@@ -10,6 +10,7 @@
  */
 #include "p2p.h"
 #include "peerhub/extras.h"
+#include "stress/scratch.h"
 #include "tests/nth/inject.h"
 #include "tests/nth/runner.h"
 
@@ -159,7 +160,7 @@ static bool pools_begin(void)
 struct prepared {
 	WCHAR alice[NAME_UNITS], bob[NAME_UNITS], guest[NAME_UNITS], group[NAME_UNITS];
 	WCHAR guest_xml[TEXT_UNITS], invitation[TEXT_UNITS], exported[TEXT_UNITS];
-	char home[64]; /* of this run: the store, and a copy for each child */
+	char home[SCRATCH_BYTES]; /* of this run: the store, and a copy for each child */
 	char store[80];
 };
 
@@ -253,8 +254,7 @@ static bool prepare(void)
 		NULL, sizeof(*prepared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (prepared == MAP_FAILED)
 		return false;
-	strcpy(prepared->home, "/tmp/peerhub-nth-XXXXXX");
-	if (mkdtemp(prepared->home) == NULL)
+	if (!scratch_create(prepared->home, NULL, "nth"))
 		return false;
 	(void)!snprintf(prepared->store, sizeof(prepared->store), "%s/store", prepared->home);
 	child = fork();
