@@ -15,6 +15,7 @@ static _Atomic uint32_t fail_one_of; /* 0: off */
 static _Atomic uint64_t fail_seed;
 static _Atomic uint64_t allocations; /* since the start of the program, while it is on */
 static _Atomic uint64_t failures;
+static _Atomic uint32_t makers; /* inside fault_memory_spare_making */
 static _Thread_local uint32_t spared; /* depth */
 static _Thread_local bool is_openssl_spared;
 
@@ -59,6 +60,16 @@ void fault_memory_spare_end(void)
 void fault_memory_spare_openssl(void)
 {
 	is_openssl_spared = true;
+}
+
+void fault_memory_spare_making(void)
+{
+	atomic_fetch_add(&makers, 1);
+}
+
+void fault_memory_spare_making_end(void)
+{
+	atomic_fetch_sub(&makers, 1);
 }
 
 uint64_t fault_memory_count(void)
@@ -106,7 +117,8 @@ void *__wrap_memory_map(size_t bytes)
 
 static bool openssl_fails_now(void)
 {
-	return !is_openssl_spared && fails_one_of(FAULT_MEMORY_OPENSSL);
+	return !is_openssl_spared && atomic_load(&makers) == 0 &&
+		fails_one_of(FAULT_MEMORY_OPENSSL);
 }
 
 static void *openssl_malloc(size_t bytes, const char *file, int line)

@@ -8,6 +8,8 @@
  *   - keys decoded by the short cut of PH_HUB_TLS_FAST_DECODE: without memory for the copy that its old
  *     methods work on, ECDSA_verify dereferences NULL (ECDSA_verify <- EVP_DigestVerifyFinal <- libssl <-
  *     SSL_do_handshake). Hubs do without the short cut while allocations fail.
+ *   - contexts that are made: ciphers and algorithms for which there was no memory are left out of them
+ *     without a word, and every handshake of such a hub fails. fault_memory_spare_making.
  *   - fault_memory_spare_openssl says where else.
  *
  * The program is linked with --wrap for malloc, calloc, realloc and memory_map, so what fails are
@@ -39,6 +41,11 @@ void fault_memory_spare_end(void);
  * calls parse chains and keys. OpenSSL says there that a certificate is bad when it lacked memory, and
  * nobody above it can tell the two apart reliably. */
 void fault_memory_spare_openssl(void);
+
+/* OpenSSL's allocations of no thread fail between these two: around a call that starts a hub, whose
+ * shards make their contexts. Any threads. */
+void fault_memory_spare_making(void);
+void fault_memory_spare_making_end(void);
 
 /* How many have failed, ours and OpenSSL's. */
 uint64_t fault_memory_count(void);

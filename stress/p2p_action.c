@@ -825,13 +825,23 @@ static void stale_id(struct p2p_play *play, struct p2p_hand *hand, struct p2p_ha
 
 /* ---- the library and memberships come and go ------------------------------------------- */
 
+static HRESULT startup(struct p2p_play *play)
+{
+	HRESULT result;
+
+	fault_memory_spare_making();
+	result = p2p_startup(play->world);
+	fault_memory_spare_making_end();
+	return result;
+}
+
 /* A start and its end around a few calls: the count may keep the library up alone. */
 static void pair(struct p2p_play *play, struct p2p_hand *hand)
 {
 	struct p2p_before before;
 
 	p2p_call_begin(play->audit, P2P_CALL_PeerGroupStartup, NULL, &before);
-	if (!p2p_call_end(play->audit, &before, p2p_startup(play->world), NULL))
+	if (!p2p_call_end(play->audit, &before, startup(play), NULL))
 		return;
 	P2P_COUNT(play->audit, startups);
 	rest(hand, 3000);
@@ -847,7 +857,7 @@ void p2p_library_start(struct p2p_play *play)
 
 	do {
 		p2p_call_begin(play->audit, P2P_CALL_PeerGroupStartup, NULL, &before);
-		is_started = p2p_call_end(play->audit, &before, p2p_startup(play->world), NULL);
+		is_started = p2p_call_end(play->audit, &before, startup(play), NULL);
 	} while (!is_started && play->audit->is_failing);
 	P2P_COUNT(play->audit, startups);
 }

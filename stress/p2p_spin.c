@@ -20,8 +20,10 @@
 #define DIALS_PER_CONNECTION 4u /* of a round; most of them end within it */
 #define MESSAGE_BYTES 256u
 #define CONNECT_AGAIN_NS 200000000ull
+#define CONNECT_AGAIN_NS_MAX 3200000000ull /* often enough within the watchdog's patience */
 #define LISTED_MAX 64u
 #define RECEIPTS_MAX 4096u
+#define RECEIPTS_SHOWN 8u /* in a dump */
 #define THREADS_MAX 64u
 
 struct p2p_spin {
@@ -157,7 +159,8 @@ static struct p2p_handle *anchor_make(
 		if (now_ns() >= next_ns) {
 			p2p_group_connect(&spin->play, handle, node != creator ? creator : NULL);
 			next_ns = now_ns() + wait_ns;
-			wait_ns *= 2;
+			if (wait_ns < CONNECT_AGAIN_NS_MAX)
+				wait_ns *= 2;
 		}
 		sleep_ms(TICK_MS);
 		anchors_pump(spin);
@@ -560,6 +563,20 @@ static void lists_print(struct p2p_spin *spin, FILE *out)
 	}
 }
 
+/* How the latest connections ended: where all of them end the same way, that is why nothing moves. */
+static void receipts_print(struct ph_hub *hub, FILE *out)
+{
+	struct ph_receipt receipts[RECEIPTS_SHOWN];
+	uint32_t count = ph_receipts(hub, receipts, RECEIPTS_SHOWN);
+
+	for (uint32_t i = 0; i < count; i++)
+		fprintf(out, "p2p: id %#llx %s ended: %s, side %u failure %u error %d %s\n",
+			(unsigned long long)receipts[i].id,
+			receipts[i].accepted ? "accepted" : "dialled",
+			ph_reason_name(receipts[i].reason), receipts[i].side, receipts[i].failure,
+			receipts[i].error, receipts[i].text);
+}
+
 void p2p_spin_dump(struct p2p_spin *spin, int fd)
 {
 	struct ph_hub *hub = atomic_load(&spin->play.hub);
@@ -573,7 +590,10 @@ void p2p_spin_dump(struct p2p_spin *spin, int fd)
 	}
 	state_print(spin, out);
 	lists_print(spin, out);
-	fclose(out);
-	if (hub != NULL)
+	fflush(out);
+	if (hub != NULL) {
 		ph_hub_dump(hub, fd);
+		receipts_print(hub, out);
+	}
+	fclose(out);
 }
