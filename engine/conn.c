@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define DEAD_AGAIN_NS 50000000u
 #define MOVE(state) (1u << (state))
 
 /* From each state, where conn_enter may go. */
@@ -99,6 +100,8 @@ void conn_enter(struct conn *conn, enum conn_state next)
 {
 	assert(conn->shard == shard_self());
 	assert(conn_moves[conn->state] & MOVE(next));
+	if (conn->state == CONN_HANDSHAKE)
+		shard_hello_remove(conn->shard, conn);
 	conn->state = (uint8_t)next;
 	conn_check(conn);
 }
@@ -275,6 +278,11 @@ static void conn_on_ping_timer(struct conn *conn)
 	if (active < conn->time_armed_ns)
 		active = conn->time_armed_ns;
 	if (conn->ops[OP_RECV] > 0 && !conn->recv_cancelled && shard->now_ns - active >= dead_ns) {
+		if (shard->heard_ns < active + dead_ns) {
+			/* We were slow ourselves: what it said may still wait in the kernel. */
+			timer_arm(&shard->timers, &conn->timer, shard->now_ns + DEAD_AGAIN_NS);
+			return;
+		}
 		conn_fail(conn, PH_REASON_TRANSPORT_DEAD, -ETIMEDOUT, "nothing was received");
 		return;
 	}

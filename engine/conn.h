@@ -77,7 +77,7 @@ static inline uint64_t op_data(enum op_kind kind, uint32_t index, uint32_t gener
  * slot be looked at once more. */
 enum conn_list {
 	LIST_WORK, /* has input to look at */
-	LIST_HANDSHAKE, /* has a handshake step to do */
+	LIST_HANDSHAKE, /* has a step of its handshake to do */
 	LIST_FLUSH, /* has something to send, or a goodbye to consider */
 	LIST_CLOSE, /* CLOSING, its last operations not yet queued */
 	LIST_STARVED, /* receive ended for want of buffers */
@@ -183,6 +183,7 @@ struct conn {
 	bool slice_taken : 1; /* the head of the input is in TLS's hands */
 	bool send_broken : 1; /* a send has failed: nothing goes out any more, receive tells the end */
 	bool local_cause : 1; /* ended by ph_close: its reason is read at senders = 0 */
+	bool is_hello : 1; /* a stranger on the shard's list of hellos */
 	uint8_t close_stage; /* CLOSING: how much of the last operations is queued */
 	uint8_t side, how, failure, refuse_code;
 	bool accepted; /* set before OPEN, apart from the owner's bits: read by pins */
@@ -203,7 +204,13 @@ struct conn {
 	struct send_block *block; /* while ops[OP_SEND] */
 	struct timer timer; /* its meaning follows the state */
 	uint64_t node_id; /* the peer's; set before OPEN */
-	uint64_t time_begin_ns, time_open_ns;
+	uint64_t time_begin_ns;
+	union {
+		uint64_t time_open_ns; /* 0 before OPEN */
+		struct {
+			uint32_t before, next;
+		} hello; /* while is_hello: its neighbours */
+	};
 	_Atomic uint64_t time_active_ns, bytes_sent, bytes_received; /* owner writes, pins read */
 	uint64_t messages_sent, messages_received;
 	uint64_t time_sent_ns; /* for pings */
@@ -242,6 +249,7 @@ void conn_on_socket(struct conn *conn, int32_t result);
 void conn_on_connected(struct conn *conn, int32_t result);
 void conn_on_name(struct conn *conn);
 void conn_handshake(struct conn *conn);
+void conn_handshake_later(struct conn *conn);
 void conn_on_auth_info(struct conn *conn, const uint8_t *message, size_t bytes);
 void conn_on_connect_message(struct conn *conn, const uint8_t *message, size_t bytes);
 void conn_on_welcome(struct conn *conn, const uint8_t *message, size_t bytes);

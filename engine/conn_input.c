@@ -301,9 +301,10 @@ void conn_on_recv(struct conn *conn, const struct ring_completion *done)
 	if (conn_is_paused(conn)) {
 		recv_cancel(conn); /* again, when there was no entry for the first */
 		conn_input_spill(conn);
+	} else if (conn->state == CONN_HANDSHAKE) {
+		conn_handshake_later(conn);
 	} else {
-		shard_list_add(
-			shard, conn->state == CONN_HANDSHAKE ? LIST_HANDSHAKE : LIST_WORK, conn);
+		conn_work_later(conn);
 	}
 }
 
@@ -845,7 +846,7 @@ void conn_work(struct conn *conn)
 		if (conn->eof && input_is_empty(conn))
 			conn_on_stream_end(conn);
 		else
-			shard_list_add(shard, LIST_HANDSHAKE, conn);
+			conn_handshake_later(conn);
 		return;
 	}
 	if (conn_is_listening(conn))

@@ -273,7 +273,7 @@ static void conn_secure_begin(struct conn *conn)
 		return;
 	}
 	conn_resume_offer(conn);
-	shard_list_add(shard, LIST_HANDSHAKE, conn);
+	conn_handshake_later(conn);
 }
 
 void conn_on_connected(struct conn *conn, int32_t result)
@@ -449,6 +449,22 @@ static void conn_handshake_failed(struct conn *conn, int status)
 	}
 	/* An alert of ours goes out, then the peer gets time to read it; who was sent one waits for nobody. */
 	conn_leave(conn, reason, PH_SIDE_ENGINE, conn->wire.bytes > 0, text);
+}
+
+/*
+ * A step when its turn comes. Those under way, of both roles, go in order; a stranger's first bytes wait
+ * apart (shard_handshakes). Who said hello and has gone again is not kept waiting for it.
+ */
+void conn_handshake_later(struct conn *conn)
+{
+	if (!conn->accepted || !conn->secure || conn->tls != NULL) {
+		shard_list_add(conn->shard, LIST_HANDSHAKE, conn);
+	} else if (conn->eof) {
+		conn_input_discard(conn);
+		conn_work_later(conn);
+	} else {
+		shard_hello_add(conn->shard, conn);
+	}
 }
 
 /* One step of the handshake with the input that is there. */

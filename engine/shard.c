@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define RING_SUBMIT_ENTRIES 1024u
-#define RING_FILES_SPARE 32u /* accepts that arrive while accepting is being paused */
+#define RING_FILES_SPARE (SHARD_HELD_MAX + 32u) /* accepts behind a pause, and those being closed */
 #define UNARMED_WAIT_NS 1000000u
 
 static _Thread_local struct shard *shard_of_thread;
@@ -72,6 +72,47 @@ static struct conn *shard_list_take(struct shard *shard, enum conn_list kind)
 	return conn;
 }
 
+/*
+ * The list of hellos: strangers whose first bytes wait. Nothing has been spent on them. It is left from the
+ * middle by who leaves HANDSHAKE, so that a place in it never outlives its connection.
+ */
+void shard_hello_add(struct shard *shard, struct conn *conn)
+{
+	struct list *list = &shard->hellos;
+
+	if (conn->is_hello)
+		return;
+	conn->is_hello = true;
+	conn->hello.before = list->tail;
+	conn->hello.next = LIST_END;
+	if (list->tail != LIST_END)
+		shard->conns[list->tail].hello.next = conn->slot_index;
+	else
+		list->head = conn->slot_index;
+	list->tail = conn->slot_index;
+	list->count++;
+}
+
+void shard_hello_remove(struct shard *shard, struct conn *conn)
+{
+	struct list *list = &shard->hellos;
+	uint32_t before = conn->hello.before, next = conn->hello.next;
+
+	if (!conn->is_hello)
+		return;
+	conn->is_hello = false;
+	conn->time_open_ns = 0; /* it was links */
+	if (before != LIST_END)
+		shard->conns[before].hello.next = next;
+	else
+		list->head = next;
+	if (next != LIST_END)
+		shard->conns[next].hello.before = before;
+	else
+		list->tail = before;
+	list->count--;
+}
+
 /* ---- life ------------------------------------------------------------------------------- */
 
 static void shard_on_stop(struct shard *shard, struct command *command);
@@ -94,6 +135,7 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->release_command.run = shard_on_release;
 	for (int kind = 0; kind < LIST_COUNT; kind++)
 		shard->lists[kind].head = shard->lists[kind].tail = LIST_END;
+	shard->hellos.head = shard->hellos.tail = LIST_END;
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
 		shard->listeners[i].index = i;
 		shard->listeners[i].fd = -1;
@@ -251,6 +293,8 @@ static void shard_drain_mail(struct shard *shard)
 		link = mailbox_take(&shard->home->mailbox);
 		if (link == NULL)
 			return;
+		SHARD_COUNT(
+			shard, mail_posted); /* by the taker: a poster would share a line for it */
 		if (link_is_slot(shard, link)) {
 			shard_on_slot_mail(shard,
 				(struct slot *)(void *)((char *)link -
@@ -306,20 +350,32 @@ static void listener_cancel(struct shard *shard, struct listener *listener)
 		listeners_retry_later(shard);
 }
 
+/* A small table keeps a share of it free, or nobody would ever be let in. */
+static uint32_t accept_reserve(const struct shard *shard)
+{
+	uint32_t share = shard->slots_usable / 4;
+
+	return share < SHARD_SLOTS_RESERVE ? share : SHARD_SLOTS_RESERVE;
+}
+
+static bool accept_has_room(const struct shard *shard)
+{
+	return shard->handshakes < shard->hub->options.handshakes_per_shard &&
+		slot_free_count(&shard->home->table) > accept_reserve(shard);
+}
+
 /* Pause accepting before the tables are full: the kernel would accept, find no room, and close the
- * stranger's connection. The backlog keeps them instead. */
+ * stranger's connection. The backlog keeps them instead; whom the kernel accepts before it hears of the
+ * pause we keep (shard_hold). */
 void shard_accept_update(struct shard *shard)
 {
 	uint32_t handshakes_max = shard->hub->options.handshakes_per_shard;
 	uint32_t handshakes_low = handshakes_max - (handshakes_max + 3) / 4;
 	uint32_t free_count = slot_free_count(&shard->home->table);
-	uint32_t reserve = SHARD_SLOTS_RESERVE;
+	uint32_t reserve = accept_reserve(shard);
 
-	/* A small table keeps a share of it free, or nobody would ever be let in. */
-	if (reserve > shard->slots_usable / 4)
-		reserve = shard->slots_usable / 4;
 	if (!shard->accept_paused) {
-		if (shard->handshakes < handshakes_max && free_count > reserve)
+		if (accept_has_room(shard))
 			return;
 		shard->accept_paused = true;
 		SHARD_COUNT(shard, accept_paused);
@@ -328,7 +384,8 @@ void shard_accept_update(struct shard *shard)
 		return;
 	}
 	if (shard->handshakes > handshakes_low || free_count <= reserve ||
-		free_count < 2 * reserve || timer_is_armed(&shard->retry_timer))
+		free_count < 2 * reserve || shard->held_count > 0 ||
+		timer_is_armed(&shard->retry_timer))
 		return;
 	shard->accept_paused = false;
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
@@ -360,16 +417,14 @@ static void shard_refused_retry(struct shard *shard)
 		shard->refused_count--;
 }
 
-static void shard_accept(struct shard *shard, struct listener *listener, int32_t file)
+static void shard_let_in(struct shard *shard, struct listener *listener, int32_t file)
 {
 	int64_t index = slot_take(&shard->home->table);
 	struct slot *slot;
 	uint32_t generation;
 
-	if (index < 0 || shard->stopping || listener->ending) {
-		if (index >= 0)
-			(void)slot_put(&shard->home->table, (uint32_t)index);
-		shard_refuse(shard, file);
+	if (index < 0) {
+		shard_refuse(shard, file); /* other threads' ph_open were quicker */
 		return;
 	}
 	slot = &shard->slots[index];
@@ -378,6 +433,58 @@ static void shard_accept(struct shard *shard, struct listener *listener, int32_t
 	atomic_fetch_add_explicit(&shard->live, 1, memory_order_relaxed);
 	conn_init(&shard->conns[index], shard, (uint32_t)index, generation);
 	conn_accept(&shard->conns[index], listener, file);
+}
+
+static void shard_hold(struct shard *shard, const struct listener *listener, int32_t file)
+{
+	struct held *held;
+
+	if (shard->held_count == SHARD_HELD_MAX) {
+		shard_refuse(shard, file);
+		return;
+	}
+	held = &shard->held[(shard->held_at + shard->held_count++) % SHARD_HELD_MAX];
+	*held = (struct held){file, listener->index, listener->generation};
+}
+
+static void shard_accept(struct shard *shard, struct listener *listener, int32_t file)
+{
+	if (shard->stopping || listener->ending)
+		shard_refuse(shard, file);
+	else if (shard->held_count > 0 || !accept_has_room(shard))
+		shard_hold(shard, listener, file);
+	else
+		shard_let_in(shard, listener, file);
+}
+
+/* There may be room again: the oldest first, then the backlog. */
+static void shard_held_let_in(struct shard *shard)
+{
+	if (shard->held_count == 0)
+		return;
+	while (shard->held_count > 0 && accept_has_room(shard)) {
+		struct held *held = &shard->held[shard->held_at];
+
+		shard->held_at = (shard->held_at + 1) % SHARD_HELD_MAX;
+		shard->held_count--;
+		shard_let_in(shard, &shard->listeners[held->listener], held->file);
+	}
+	shard_accept_update(shard);
+}
+
+/* Their listener ends: those behind it go with it, as the backlog does. */
+static void shard_held_refuse(struct shard *shard, const struct listener *listener)
+{
+	for (uint32_t left = shard->held_count; left > 0; left--) {
+		struct held held = shard->held[shard->held_at];
+
+		shard->held_at = (shard->held_at + 1) % SHARD_HELD_MAX;
+		shard->held_count--;
+		if (held.listener == listener->index && held.generation == listener->generation)
+			shard_refuse(shard, held.file);
+		else
+			shard->held[(shard->held_at + shard->held_count++) % SHARD_HELD_MAX] = held;
+	}
 }
 
 static void shard_on_accept(struct shard *shard, const struct ring_completion *done)
@@ -417,6 +524,7 @@ void shard_listener_end(struct shard *shard, struct listener *listener)
 	if (!listener->used)
 		return; /* the hub's stop was first */
 	listener->ending = true;
+	shard_held_refuse(shard, listener);
 	if (listener->armed)
 		listener_cancel(shard, listener);
 	else
@@ -469,14 +577,38 @@ static void shard_on_completion(struct shard *shard, const struct ring_completio
 	conn_on_completion(conn, kind, done);
 }
 
+/*
+ * How far back silence is silence. A turn that got few completions has got all that there were when it
+ * entered the kernel. After one that got many there may be more, handed over bit by bit: no more than twice
+ * as many as there are connections, in order.
+ */
+static void shard_heard(struct shard *shard, uint32_t count)
+{
+	if (count < SHARD_HEARD_BATCH) {
+		shard->heard_ns = shard->entered_ns;
+		shard->unheard_ns = 0;
+	} else if (shard->unheard_ns == 0) {
+		shard->unheard_ns = shard->entered_ns;
+		shard->unheard_count = 2 * shard->slot_count;
+	} else if (count < shard->unheard_count) {
+		shard->unheard_count -= count;
+	} else {
+		shard->heard_ns = shard->unheard_ns;
+		shard->unheard_ns = 0;
+	}
+}
+
 static void shard_decode(struct shard *shard)
 {
 	struct ring_completion done;
+	uint32_t count = 0;
 
 	while (ring_next(shard->ring, &done)) {
-		SHARD_COUNT(shard, completions);
+		count++;
 		shard_on_completion(shard, &done);
 	}
+	shard_count(shard, COUNTER_completions, count);
+	shard_heard(shard, count);
 	if (ring_overflowed(shard->ring))
 		SHARD_COUNT(shard, cq_overflows);
 }
@@ -495,6 +627,30 @@ static void shard_pass(struct shard *shard, enum conn_list kind, uint32_t count_
 	while (count-- > 0 && (conn = shard_list_take(shard, kind)) != NULL)
 		if (conn->state != CONN_FREE)
 			visit(conn);
+}
+
+/*
+ * Handshakes under way go first, in order: work was spent on them. But who trickles bytes into many of them
+ * must not keep strangers out: one step of a turn is theirs. Of strangers the oldest is next; when so many
+ * wait that the oldest will have given up, the newest is, who has waited least.
+ */
+static void shard_handshakes(struct shard *shard)
+{
+	struct list *hellos = &shard->hellos;
+	uint32_t under_way = shard->lists[LIST_HANDSHAKE].count;
+	uint32_t steps = SHARD_HANDSHAKES_PER_TURN - (hellos->count > 0);
+	uint32_t count = hellos->count; /* what a step adds waits for the next turn */
+
+	shard_pass(shard, LIST_HANDSHAKE, steps, conn_handshake);
+	steps = SHARD_HANDSHAKES_PER_TURN - (under_way < steps ? under_way : steps);
+	for (; steps > 0 && count > 0 && hellos->count > 0; steps--, count--) {
+		struct conn *conn =
+			&shard->conns[hellos->count > SHARD_HELLOS_IN_ORDER ? hellos->tail
+									    : hellos->head];
+
+		shard_hello_remove(shard, conn);
+		conn_handshake(conn);
+	}
 }
 
 /* Enough buffers are back for those who wait for them. */
@@ -537,25 +693,23 @@ static void shard_on_timer(void *context, struct timer *timer)
 static bool shard_is_idle(const struct shard *shard)
 {
 	return shard->lists[LIST_WORK].count == 0 && shard->lists[LIST_HANDSHAKE].count == 0 &&
-		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0 &&
-		shard->refused_count == 0 && !shard_may_feed(shard);
+		shard->hellos.count == 0 && shard->lists[LIST_FLUSH].count == 0 &&
+		shard->lists[LIST_CLOSE].count == 0 && shard->refused_count == 0 &&
+		!shard_may_feed(shard);
 }
 
 static void shard_wait(struct shard *shard, bool may_wait)
 {
 	uint64_t next_ns = timer_next_ns(&shard->timers);
-	uint64_t timeout_ns = RING_FOREVER;
+	uint64_t timeout_ns = RING_FOREVER, now_ns = clock_now_ns();
 	int status;
 
 	if (!shard->wake_armed)
 		shard->wake_armed = ring_poll_arm(
 			shard->ring, shard->home->mailbox.waker, op_data(OP_WAKE, 0, 0));
 	SHARD_COUNT(shard, enters);
-	if (next_ns != UINT64_MAX) {
-		uint64_t now_ns = clock_now_ns();
-
+	if (next_ns != UINT64_MAX)
 		timeout_ns = next_ns > now_ns ? next_ns - now_ns : 0;
-	}
 	if (!shard->wake_armed && timeout_ns > UNARMED_WAIT_NS)
 		timeout_ns = UNARMED_WAIT_NS;
 	if (!may_wait || timeout_ns == 0 || !shard_is_idle(shard) ||
@@ -567,6 +721,8 @@ static void shard_wait(struct shard *shard, bool may_wait)
 	}
 	if (status < 0)
 		SHARD_COUNT(shard, transport_errors);
+	else
+		shard->entered_ns = now_ns;
 }
 
 void shard_turn(struct shard *shard, bool may_wait)
@@ -580,13 +736,14 @@ void shard_turn(struct shard *shard, bool may_wait)
 	shard_drain_mail(shard);
 	shard_decode(shard);
 	shard_pass(shard, LIST_WORK, UINT32_MAX, conn_work);
-	shard_pass(shard, LIST_HANDSHAKE, SHARD_HANDSHAKES_PER_TURN, conn_handshake);
+	shard_handshakes(shard);
 	(void)timer_run(
 		&shard->timers, shard->now_ns, SHARD_TIMERS_PER_TURN, shard_on_timer, shard);
 	if (shard_may_feed(shard))
 		shard_pass(shard, LIST_STARVED, UINT32_MAX, conn_rearm_starved);
 	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
 	shard_pass(shard, LIST_CLOSE, SHARD_CLOSES_PER_TURN, conn_close_queue);
+	shard_held_let_in(shard);
 	shard_refused_retry(shard);
 	spent_ns = clock_now_ns() - begun_ns;
 	if (spent_ns >

@@ -21,6 +21,9 @@
 #define SHARD_MAIL_PER_TURN 4096u /* so that a flood of mail cannot starve the ring */
 #define SHARD_WORK_BYTES 65536u /* input one connection may have looked at in a turn */
 #define SHARD_HANDSHAKES_PER_TURN 4u /* a step costs some 0.3 ms in which nobody else is served */
+#define SHARD_HELLOS_IN_ORDER 64u /* when more strangers wait the newest is next */
+#define SHARD_HELD_MAX 128u /* what one enter was seen to accept behind a pause is 40 to 90 */
+#define SHARD_HEARD_BATCH 16u /* the kernel hands over 20 completions at once, or all there are */
 #define SHARD_CLOSES_PER_TURN 512u
 #define SHARD_TIMERS_PER_TURN 4096u
 #define SHARD_BLOCKED_RETRY_NS 100000000u
@@ -69,6 +72,12 @@ struct list {
 };
 #define LIST_END UINT32_MAX
 
+/* An accepted one that found no room: its socket is not read until there is some. */
+struct held {
+	int32_t file;
+	uint32_t listener, generation; /* which, and in which of its lives */
+};
+
 struct buffer_note {
 	int32_t next;
 	uint32_t bytes;
@@ -85,12 +94,17 @@ struct shard {
 	uint32_t budget_used; /* input bytes of the connection at work, looked at in this turn */
 	uint32_t index, slot_count;
 	uint64_t now_ns; /* of this turn */
+	uint64_t entered_ns; /* before the last enter that worked */
+	uint64_t heard_ns; /* what had come in before this time has been looked at */
+	uint64_t unheard_ns; /* … and will be after so many more completions; 0: nothing is left */
+	uint32_t unheard_count;
 	struct timer_wheel timers;
 	struct timer retry_timer; /* blocked callbacks, refused accepts */
 	struct tls_shard *tls;
 	struct hash *hash;
 	struct history *history;
 	struct list lists[LIST_COUNT];
+	struct list hellos; /* of strangers; its links are in conn->hello */
 	struct buffer_note *notes; /* one per provided buffer: the input queues */
 	struct send_block *blocks; /* free ones */
 	uint32_t blocks_count;
@@ -98,7 +112,9 @@ struct shard {
 	struct listener listeners[LISTENERS_MAX];
 	int32_t *refused; /* accepted files without a place whose close found no submission entry */
 	uint32_t refused_count, refused_max; /* max: as many as the ring has direct descriptors */
-	uint32_t handshakes; /* accepted, not yet open */
+	struct held held[SHARD_HELD_MAX]; /* a queue, oldest at held_at */
+	uint32_t held_at, held_count;
+	uint32_t handshakes; /* accepted, not yet open: never more than handshakes_per_shard */
 	bool accept_paused;
 	bool wake_armed;
 	bool stopping;
@@ -140,6 +156,8 @@ void shard_turn(struct shard *shard, bool may_wait);
 bool shard_is_done(struct shard *shard); /* stopped and all slots FREE */
 
 void shard_list_add(struct shard *shard, enum conn_list list, struct conn *conn);
+void shard_hello_add(struct shard *shard, struct conn *conn);
+void shard_hello_remove(struct shard *shard, struct conn *conn); /* no matter whether it is there */
 void shard_post(struct home *home, struct command *command); /* any thread */
 void shard_post_slot(struct home *home, struct slot *slot); /* any thread: who turned MAILED on */
 void shard_accept_update(struct shard *shard);

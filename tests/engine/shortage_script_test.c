@@ -489,12 +489,13 @@ static void table_has_a_bound(void **state)
 		harness_turn(&it);
 	}
 	assert_int_equal(dialled, SHARD_SLOTS_RESERVE);
-	/* Nothing left for one more that was on its way: it is closed, not kept. */
+	/* Nothing left for one more that was on its way: it waits until there is. */
 	file = harness_accept(&it);
 	assert_true(file >= 0);
 	harness_turn(&it);
-	assert_true(script_is_closed(it.ring, file));
-	assert_int_equal(harness_counter(&it, COUNTER_accept_errors), 1);
+	assert_false(script_is_closed(it.ring, file));
+	assert_null(script_find(it.ring, SCRIPT_RECV, file));
+	assert_int_equal(it.shard->held_count, 1);
 	script_hold(it.ring, 0);
 	harness_turns(&it, 2);
 	assert_int_equal(harness_accept(&it), -1);
@@ -529,9 +530,16 @@ static void refused_stranger_waits_for_an_entry(void **state)
 	while (harness_dial(&it, PH_FRAMING_RAW) != 0)
 		;
 	harness_turns(&it, 5);
+	/* No slot for anybody, and as many as may wait for one do. */
+	for (uint32_t i = 0; i < SHARD_HELD_MAX; i++) {
+		file = script_answer_accept(it.ring, accept, true);
+		harness_turn(&it);
+		assert_false(script_is_closed(it.ring, file));
+	}
 	script_set_entries(it.ring, 0, true);
 	file = script_answer_accept(it.ring, accept, true);
 	harness_turns(&it, 2);
+	assert_int_equal(harness_counter(&it, COUNTER_accept_errors), 1);
 	assert_false(script_is_closed(it.ring, file));
 	script_set_entries(it.ring, 1024, false);
 	harness_turn(&it);

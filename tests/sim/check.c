@@ -181,8 +181,29 @@ static void shard_check_buffers(const struct shard *shard)
 			ring_buffers_out(shard->ring));
 }
 
+static void shard_check_hellos(const struct shard *shard)
+{
+	uint32_t at = shard->hellos.head, before = LIST_END, count = 0, conns = 0;
+
+	for (; at != LIST_END; before = at, at = shard->conns[at].hello.next) {
+		const struct conn *conn = &shard->conns[at];
+
+		if (at >= shard->slot_count || ++count > shard->slot_count)
+			breach("the list of hellos never ends");
+		if (!conn->is_hello || conn->hello.before != before || conn->tls != NULL ||
+			conn->state != CONN_HANDSHAKE)
+			breach("the list of hellos has a connection in state %d", conn->state);
+	}
+	for (uint32_t i = 0; i < shard->slot_count; i++)
+		conns += shard->conns[i].state != CONN_FREE && shard->conns[i].is_hello;
+	if (count != shard->hellos.count || conns != count || shard->hellos.tail != before)
+		breach("the list of hellos counts %u, has %u, and %u are on it",
+			shard->hellos.count, count, conns);
+}
+
 static void shard_check_lists(const struct shard *shard)
 {
+	shard_check_hellos(shard);
 	for (int kind = 0; kind < LIST_COUNT; kind++) {
 		const struct list *list = &shard->lists[kind];
 		uint32_t count = 0;
@@ -301,6 +322,8 @@ static void rest_check_shard(const struct shard *shard)
 		if (shard->lists[kind].count > 0)
 			breach("rest: a shard sleeps over work on list %d", kind);
 	}
+	if (shard->hellos.count > 0)
+		breach("rest: a shard sleeps over hellos");
 	if (shard->lists[LIST_STARVED].count > 0 &&
 		ring_buffers_out(shard->ring) <= shard->buffer_count / 2)
 		breach("rest: connections starve and the buffers are there");
