@@ -2,9 +2,14 @@
  * peer-uring: the echo server as a bare io_uring program, the limit for everything built on it.
  *
  * One ring; multishot accept into a direct descriptor, multishot receive into provided buffers, and
- * in plain text the send goes straight out of the buffer that was received into, which returns to
- * the ring when the send has ended. One send of a connection is in flight, the others wait in order.
- * One enter a turn submits all sends of the turn before and fetches what has come.
+ * in plain text the send goes straight out of the buffer that was received into.
+ *
+ * A send does not wait (MSG_DONTWAIT) and is heard of only when it could not be all (MSG_WAITALL makes
+ * a short one a failure, IOSQE_CQE_SKIP_SUCCESS drops the others' completions). So the enter that
+ * submits a turn's sends ends them, too: its wait is for what comes in, where a send's completion
+ * would wake it at once for nothing, and a message costs one enter and one completion instead of two.
+ * What could not be sent is sent once more, waiting. One send of a connection is under way, the
+ * others wait in order.
  */
 #include "bench/peers/peer.h"
 #include "bench/peers/session.h"
@@ -38,6 +43,8 @@ struct out {
 	uint32_t at, bytes;
 	uint32_t slot, generation; /* whose; a connection that has gone meanwhile is not asked */
 	int buffer; /* -1: a chunk */
+	struct out *
+		*place; /* in the list of what an enter ends; NULL: it is late, see send_late_arm */
 };
 
 struct slot {
@@ -71,6 +78,9 @@ static struct slot slots[SLOTS_MAX];
 static uint32_t starved[SLOTS_MAX]; /* connections whose receive ended for want of a buffer */
 static uint32_t starved_count;
 static struct out *chunks_free;
+static struct out *sent[2][SLOTS_MAX]; /* submitted by the last enter; queued for the next one */
+static uint32_t sent_count[2];
+static int sent_now; /* which of the two is queued */
 static uint8_t cipher[SESSION_OUT_BYTES];
 static uint64_t closing_count, closed_count, closing_begin_ns; /* the mass close */
 static bool ended;
@@ -112,6 +122,22 @@ static void send_arm(struct out *out)
 {
 	struct io_uring_sqe *sqe = sqe_next();
 
+	io_uring_prep_send(sqe, (int)out->slot, out->data + out->at, out->bytes - out->at,
+		MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL);
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+	sqe->user_data = (uint64_t)OP_SEND << OP_SHIFT | (uint64_t)(uintptr_t)out;
+	out->place = &sent[sent_now][sent_count[sent_now]++];
+	*out->place = out;
+}
+
+/* The rest of what could not be sent at once: it waits in the kernel and has a completion. */
+static void send_late_arm(struct out *out)
+{
+	struct io_uring_sqe *sqe = sqe_next();
+
+	if (out->place != NULL)
+		*out->place = NULL;
+	out->place = NULL;
 	io_uring_prep_send(sqe, (int)out->slot, out->data + out->at, out->bytes - out->at,
 		MSG_WAITALL | MSG_NOSIGNAL);
 	sqe->flags |= IOSQE_FIXED_FILE;
@@ -324,33 +350,50 @@ static void on_receive(const struct io_uring_cqe *cqe)
 		slot_end(index);
 }
 
-static void on_send(const struct io_uring_cqe *cqe)
+/* This out has ended, one way or the other; the next of its connection goes. */
+static void out_done(struct out *out)
 {
-	struct out *out = (struct out *)(uintptr_t)(cqe->user_data & ((1ull << OP_SHIFT) - 1));
 	struct slot *slot = &slots[out->slot];
 	uint32_t index = out->slot;
 
-	if (slot->generation != out->generation) {
-		out_put(out);
-		return;
+	if (slot->generation == out->generation) {
+		assert(slot->head == out);
+		slot->head = out->next;
+		if (slot->head != NULL)
+			send_arm(slot->head);
+		else if (slot->ends)
+			slot_close(index);
 	}
-	assert(slot->head == out);
-	if (cqe->res > 0 && (uint32_t)cqe->res < out->bytes - out->at) {
-		out->at += (uint32_t)cqe->res;
-		send_arm(out);
-		return;
-	}
-	if (cqe->res <= 0) {
-		slot_close(index);
-		out_put(out);
-		return;
-	}
-	slot->head = out->next;
 	out_put(out);
-	if (slot->head != NULL)
-		send_arm(slot->head);
-	else if (slot->ends)
-		slot_close(index);
+}
+
+/* Some of it, or nothing, could be sent; or a late one has ended. */
+static void on_send(const struct io_uring_cqe *cqe)
+{
+	struct out *out = (struct out *)(uintptr_t)(cqe->user_data & ((1ull << OP_SHIFT) - 1));
+	bool current = slots[out->slot].generation == out->generation;
+
+	if (cqe->res > 0)
+		out->at += (uint32_t)cqe->res;
+	if (current && out->at < out->bytes && (cqe->res > 0 || cqe->res == -EAGAIN)) {
+		send_late_arm(out);
+		return;
+	}
+	if (current && out->at < out->bytes)
+		slot_close(out->slot);
+	if (out->place == NULL)
+		out_done(out); /* else it is settled with the others */
+}
+
+/* The last enter has ended its sends; those that failed have been taken out. */
+static void sent_settle(void)
+{
+	int last = 1 - sent_now;
+
+	for (uint32_t i = 0; i < sent_count[last]; i++)
+		if (sent[last][i] != NULL)
+			out_done(sent[last][i]);
+	sent_count[last] = 0;
 }
 
 /* ---- the mass close -------------------------------------------------------------------- */
@@ -441,21 +484,57 @@ static void completion(const struct io_uring_cqe *cqe)
 	}
 }
 
+/* What is there now, failed sends first: the others of that enter are then known to be done. */
+static void completions_serve(void)
+{
+	unsigned head, count = 0, left;
+	struct io_uring_cqe *cqe;
+
+	io_uring_for_each_cqe(&ring, head, cqe)
+	{
+		if (cqe->user_data >> OP_SHIFT == OP_SEND)
+			completion(cqe);
+		count++;
+	}
+	sent_settle();
+	left = count;
+	io_uring_for_each_cqe(&ring, head, cqe)
+	{
+		if (left-- == 0)
+			break;
+		if (cqe->user_data >> OP_SHIFT != OP_SEND)
+			completion(cqe);
+	}
+	io_uring_cq_advance(&ring, count);
+}
+
+/* Whether the enter may wait: not when the end of one of its sends lets us do more at once. */
+static unsigned wait_count(void)
+{
+	if (starved_count > 0 && sent_count[sent_now] > 0)
+		return 0;
+	for (uint32_t i = 0; i < sent_count[sent_now]; i++) {
+		const struct out *out = sent[sent_now][i];
+
+		if (out != NULL && (out->next != NULL || slots[out->slot].ends))
+			return 0;
+	}
+	return 1;
+}
+
 static int serve(void)
 {
 	while (!ended) {
-		int status = io_uring_submit_and_wait(&ring, 1);
-		struct io_uring_cqe *cqe;
-		unsigned head, count = 0;
+		unsigned wait = wait_count();
+		int status;
+
+		sent_now = 1 - sent_now;
+		status = wait > 0 ? io_uring_submit_and_wait(&ring, wait)
+				  : io_uring_submit_and_get_events(&ring);
 
 		if (status < 0 && status != -EINTR && status != -EBUSY && status != -EAGAIN)
 			return peer_failure(&options, "io_uring_enter", strerror(-status));
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			completion(cqe);
-			count++;
-		}
-		io_uring_cq_advance(&ring, count);
+		completions_serve();
 		buffers_publish();
 		close_all_report();
 	}
@@ -468,8 +547,9 @@ static int buffers_create(void)
 	size_t bytes = (size_t)BUFFER_COUNT * BUFFER_STRIDE;
 
 	buffer_ring = mmap(NULL, BUFFER_COUNT * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	buffers = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	buffers = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (buffer_ring == MAP_FAILED || buffers == MAP_FAILED)
 		return -ENOMEM;
 	registration.ring_addr = (uint64_t)(uintptr_t)buffer_ring;
