@@ -3,12 +3,9 @@
  * completions. First the kernel at its best, with the exact outcome of each (the table of
  * docs/close.md); then the same places with answers in a random order and of random kinds.
  */
-#include "tests/fake/harness_case.h"
 
 #include "engine/wire.h"
-#include "tests/engine/test_certs.h"
-
-static struct ph_credentials *credentials;
+#include "tests/engine/harness_tls.h"
 
 /* A place where a close may find a connection, and what comes of it. */
 struct place {
@@ -603,20 +600,6 @@ static void close_everywhere_in_any_order(void **state)
 		}
 		case_again();
 	}
-}
-
-static int group_begin(void **state)
-{
-	(void)state;
-	credentials = test_identity_create(TEST_P256, "own");
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	ph_credentials_put(credentials);
-	return 0;
 }
 
 int main(int argc, char **argv)

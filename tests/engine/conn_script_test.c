@@ -3,10 +3,9 @@
  * harness checks for all of them that on_closed comes exactly once and last, that the kernel holds nothing
  * by then, and at its end that no file, buffer or block is left.
  */
-#include "tests/fake/harness_case.h"
 
 #include "engine/wire.h"
-#include "tests/engine/test_certs.h"
+#include "tests/engine/harness_tls.h"
 
 /* ---- ways to be open ---------------------------------------------------------------------- */
 
@@ -624,8 +623,6 @@ static void ids_that_never_were(void **state)
 
 /* ---- over TLS ------------------------------------------------------------------------------ */
 
-static struct ph_credentials *credentials;
-
 /* Both ends on one shard, their files paired. */
 static void tls_pair(uint64_t *dialled, uint64_t *accepted, int32_t *dialled_file)
 {
@@ -712,20 +709,6 @@ static void tls_is_cut_without_a_goodbye(void **state)
 	script_peer_end(it.ring, file, 0);
 	harness_turns(&it, 6);
 	assert_int_equal(harness_peer(&it, dialled)->receipt.reason, PH_REASON_REMOTE_TRUNCATED);
-}
-
-static int group_begin(void **state)
-{
-	(void)state;
-	credentials = test_identity_create(TEST_P256, "own");
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	ph_credentials_put(credentials);
-	return 0;
 }
 
 int main(void)

@@ -3,17 +3,14 @@
  * what a goodbye carries in each case. Some of these reach into the engine (engine/conn.h), because no
  * kernel would bring them about on purpose.
  */
-#include "tests/fake/harness_case.h"
 
 #include "engine/memory.h"
 #include "engine/wire.h"
-#include "tests/engine/test_certs.h"
+#include "tests/engine/harness_tls.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
-
-static struct ph_credentials *credentials;
 
 /* What ends a connection may be said again at any later time. */
 static void late_endings_change_nothing(void **state)
@@ -551,20 +548,6 @@ static void upgrade_meets_the_last_step(void **state)
 	}
 	atomic_store(&upgrade_stop, true);
 	pthread_join(thread, NULL);
-}
-
-static int group_begin(void **state)
-{
-	(void)state;
-	credentials = test_identity_create(TEST_P256, "own");
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	ph_credentials_put(credentials);
-	return 0;
 }
 
 int main(void)

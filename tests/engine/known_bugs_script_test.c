@@ -5,14 +5,11 @@
  * delivered that came too late, and every buffer and descriptor given back (the harness and the ring
  * watch that in each case).
  */
-#include "tests/fake/harness_case.h"
 
 #include "engine/wire.h"
-#include "tests/engine/test_certs.h"
+#include "tests/engine/harness_tls.h"
 
 #define BIT(kind) (1u << (kind))
-
-static struct ph_credentials *credentials;
 
 /* A graceful close whose goodbye is out and answered: CLOSING, its receive still armed, and the cancel
  * of it unanswered. */
@@ -420,20 +417,6 @@ static void waker_outlives_its_hub(void **state)
 		assert_int_equal(harness_close(&it, id, PH_GRACEFUL), -ENOENT);
 		id = harness_open_dialled(&it, PH_FRAMING_MESSAGE, &file);
 	}
-}
-
-static int group_begin(void **state)
-{
-	(void)state;
-	credentials = test_identity_create(TEST_P256, "own");
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	ph_credentials_put(credentials);
-	return 0;
 }
 
 int main(void)

@@ -4,18 +4,15 @@
  * each seed every id has had exactly one on_closed (the harness sees to that), and of all ph_close calls on
  * it at most one won: exactly one if the cause that was latched is a call's.
  */
-#include "tests/fake/harness_case.h"
 
 #include "engine/wire.h"
-#include "tests/engine/test_certs.h"
+#include "tests/engine/harness_tls.h"
 
 #define STEPS 300
 
 static uint64_t random_state;
 static uint64_t seed_first = 1, seed_count = 40;
 static uint64_t opened; /* over all seeds */
-static struct ph_credentials *credentials;
-
 static uint32_t random_below(uint32_t count)
 {
 	random_state ^= random_state << 13;
@@ -361,20 +358,6 @@ static void lives_of_many_seeds(void **state)
 	}
 	script_set_probe(0, true, true);
 	print_message("%llu connections were open\n", (unsigned long long)opened);
-}
-
-static int group_begin(void **state)
-{
-	(void)state;
-	credentials = test_identity_create(TEST_P256, "own");
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	ph_credentials_put(credentials);
-	return 0;
 }
 
 int main(int argc, char **argv)
