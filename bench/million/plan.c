@@ -54,8 +54,8 @@ static void checkpoints_fill(struct plan *plan)
 
 int plan_complete(struct plan *plan, char *why)
 {
-	if (plan->connections < 1 || plan->connections > 4000000)
-		return fault(why, "the number of connections is 1 to 4,000,000");
+	if (plan->connections < 1 || plan->connections > 2500000)
+		return fault(why, "the number of connections is 1 to 2,500,000");
 	if (plan->peers == 0)
 		plan->peers = (uint32_t)((plan->connections + 999999) / 1000000);
 	if (plan->peers > SIDES_MAX - 1)

@@ -52,6 +52,6 @@ for child in $children; do
 done
 
 code=0
-"$program" 4000001 >"$work/out" 2>&1 || code=$?
+"$program" 2500001 >"$work/out" 2>&1 || code=$?
 [ "$code" = 2 ] || fail "too many connections: exit code $code"
 echo "million_test: OK"
