@@ -98,7 +98,8 @@ static void options_clamp(struct ph_options *options, bool direct)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
 		return;
 	if (direct)
-		most = limit.rlim_max > 64 ? limit.rlim_max - 32 : 32;
+		most = limit.rlim_max > 2 * SHARD_FILES_SPARE ? limit.rlim_max - SHARD_FILES_SPARE
+							      : 32;
 	else
 		most = limit.rlim_max > 2 * FILES_OF_OTHERS
 			? (limit.rlim_max - FILES_OF_OTHERS) / options->shard_count

@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #define RING_SUBMIT_ENTRIES 1024u
-#define RING_FILES_SPARE (SHARD_HELD_MAX + 32u) /* accepts behind a pause, and those being closed */
 #define UNARMED_WAIT_NS 1000000u
 
 static _Thread_local struct shard *shard_of_thread;
@@ -144,7 +143,7 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->colds = memory_map(shard->slot_count * sizeof(*shard->colds));
 	shard->ends = memory_map(shard->slot_count * sizeof(*shard->ends));
 	shard->notes = memory_map(shard->buffer_count * sizeof(*shard->notes));
-	shard->refused_max = shard->slot_count + RING_FILES_SPARE;
+	shard->refused_max = shard->slot_count + SHARD_FILES_SPARE;
 	shard->refused = memory_map(shard->refused_max * sizeof(*shard->refused));
 	if (shard->conns == NULL || shard->colds == NULL || shard->ends == NULL ||
 		shard->notes == NULL || shard->refused == NULL)

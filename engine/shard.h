@@ -23,6 +23,8 @@
 #define SHARD_HANDSHAKES_PER_TURN 4u /* a step costs some 0.3 ms in which nobody else is served */
 #define SHARD_HELLOS_IN_ORDER 64u /* when more strangers wait the newest is next */
 #define SHARD_HELD_MAX 128u /* what one enter was seen to accept behind a pause is 40 to 90 */
+/* Direct descriptors beside the connections': accepts behind a pause, and those being closed. */
+#define SHARD_FILES_SPARE (SHARD_HELD_MAX + 32u)
 #define SHARD_HEARD_BATCH 16u /* the kernel hands over 20 completions at once, or all there are */
 #define SHARD_CLOSES_PER_TURN 512u
 #define SHARD_TIMERS_PER_TURN 4096u
