@@ -137,6 +137,7 @@ static void engine_options(struct ph_options *options)
 	const struct ph_options environment = *options;
 
 	*options = runtime.engine;
+	options->flags |= environment.flags;
 	options->user = NULL;
 	if (options->timeout_connect_ms == 0)
 		options->timeout_connect_ms = environment.timeout_connect_ms;
@@ -185,7 +186,7 @@ void runtime_tell_end(const struct ph_receipt *receipt, const char *group, const
 
 static HRESULT runtime_hub_start(struct ph_hub **hub)
 {
-	struct ph_options options = {.size = sizeof(options)};
+	struct ph_options options = {.size = sizeof(options), .flags = PH_HUB_RESUME};
 	char why[PH_WHY_BYTES] = "";
 	HRESULT result = environment_timeouts(&options);
 	int status;

@@ -32,6 +32,21 @@
 #define CACHE_WAYS 8u /* 256 * 8 * 32 bytes: 64 KiB, thousands of peers of a few issuers */
 #define CACHE_LOCKS 16u
 
+/*
+ * And a second one for whole chains, which says what a chain was found to prove. It is asked only for a time
+ * in which all its links are valid, and who was expected is compared each time; the rest follows from the bytes
+ * alone, which the digest stands for. Whether somebody was revoked meanwhile is not in it: that is asked behind
+ * it. Its pages cost memory when they are used, and no more than all of them, some 2 MiB.
+ */
+#define CHAIN_SETS 64u
+#define CHAIN_WAYS 4u
+
+struct chain_entry {
+	uint64_t used; /* the least is given up first; 0 = empty */
+	uint8_t digest[PEER_DIGEST_BYTES];
+	struct trust_result result;
+};
+
 struct cache_set {
 	uint8_t digest[CACHE_WAYS][PEER_DIGEST_BYTES];
 	uint32_t next; /* next way to overwrite */
@@ -41,6 +56,9 @@ struct cache_set {
 struct trust_cache {
 	pthread_mutex_t lock[CACHE_LOCKS]; /* set s is guarded by lock s % CACHE_LOCKS */
 	struct cache_set set[CACHE_SETS];
+	uint64_t uses[CHAIN_SETS];
+	struct chain_entry chains[CHAIN_SETS]
+				 [CHAIN_WAYS]; /* set s is guarded by lock s % CACHE_LOCKS */
 };
 
 struct trust_cache *trust_cache_create(void)
@@ -118,6 +136,77 @@ static int cache_digest(X509 *x509, const struct ph_bytes *der,
 	peer_digest(issuer->spki, issuer->spki_bytes, both + PEER_DIGEST_BYTES);
 	peer_digest(both, sizeof(both), digest);
 	return 0;
+}
+
+/* The order of the certificates is part of it, and so is where each one ends. */
+static void chain_digest(const struct ph_chain *chain, uint8_t digest[PEER_DIGEST_BYTES])
+{
+	uint8_t each[PH_CHAIN_MAX][PEER_DIGEST_BYTES];
+
+	assert(chain->count <= PH_CHAIN_MAX);
+	for (uint32_t index = 0; index < chain->count; index++)
+		peer_digest(chain->der[index].data, chain->der[index].bytes, each[index]);
+	peer_digest(each, chain->count * sizeof(each[0]), digest);
+}
+
+static uint32_t chain_set(const uint8_t digest[PEER_DIGEST_BYTES])
+{
+	return digest[2] % CHAIN_SETS;
+}
+
+/* The set's lock is held. */
+static struct chain_entry *chain_find(
+	struct trust_cache *cache, uint32_t set, const uint8_t *digest)
+{
+	for (uint32_t way = 0; way < CHAIN_WAYS; way++) {
+		struct chain_entry *entry = &cache->chains[set][way];
+
+		if (entry->used > 0 && memcmp(entry->digest, digest, PEER_DIGEST_BYTES) == 0)
+			return entry;
+	}
+	return NULL;
+}
+
+static bool chain_known(struct trust_cache *cache, const uint8_t digest[PEER_DIGEST_BYTES],
+	int64_t now_s, struct trust_result *result)
+{
+	uint32_t set = chain_set(digest);
+	struct chain_entry *entry;
+	bool is_known = false;
+
+	pthread_mutex_lock(&cache->lock[set % CACHE_LOCKS]);
+	entry = chain_find(cache, set, digest);
+	if (entry != NULL && now_s >= entry->result.valid_from_s &&
+		now_s <= entry->result.valid_to_s) {
+		entry->used = ++cache->uses[set];
+		*result = entry->result;
+		is_known = true;
+	}
+	pthread_mutex_unlock(&cache->lock[set % CACHE_LOCKS]);
+	return is_known;
+}
+
+static void chain_add(struct trust_cache *cache, const uint8_t digest[PEER_DIGEST_BYTES],
+	const struct trust_result *result)
+{
+	uint32_t set = chain_set(digest);
+	struct chain_entry *entry;
+
+	pthread_mutex_lock(&cache->lock[set % CACHE_LOCKS]);
+	entry = chain_find(cache, set, digest);
+	for (uint32_t way = 0; entry == NULL && way < CHAIN_WAYS; way++)
+		if (cache->chains[set][way].used == 0)
+			entry = &cache->chains[set][way];
+	if (entry == NULL) {
+		entry = &cache->chains[set][0];
+		for (uint32_t way = 1; way < CHAIN_WAYS; way++)
+			if (cache->chains[set][way].used < entry->used)
+				entry = &cache->chains[set][way];
+	}
+	memcpy(entry->digest, digest, PEER_DIGEST_BYTES);
+	entry->result = *result;
+	entry->used = ++cache->uses[set];
+	pthread_mutex_unlock(&cache->lock[set % CACHE_LOCKS]);
 }
 
 /* ---- rules ------------------------------------------------------------------------------ */
@@ -365,7 +454,36 @@ enum trust_status trust_verify(X509 *const *chain, uint32_t count,
 	return verify(&judgement, result);
 }
 
-enum trust_status trust_verify_chain(const struct ph_chain *chain,
+/* A chain that is shown again at a resumption comes as bytes alone. */
+static enum trust_status verify_bytes(const struct ph_chain *chain,
+	const struct trust_request *request, struct trust_result *result,
+	char refusal[REFUSAL_BYTES])
+{
+	enum trust_status status = TRUST_OK;
+	X509 *x509[PH_CHAIN_MAX] = {NULL};
+	struct judgement judgement = {.x509 = x509,
+		.der = chain->der,
+		.count = chain->count,
+		.request = request,
+		.refusal = refusal};
+
+	ERR_set_mark();
+	for (uint32_t index = 0; status == TRUST_OK && index < chain->count; index++)
+		if (certificate_from_der(
+			    chain->der[index].data, chain->der[index].bytes, &x509[index]) < 0) {
+			snprintf(refusal, REFUSAL_BYTES,
+				"no memory to read the chain, or it is none");
+			status = TRUST_NO_MEMORY;
+		}
+	ERR_pop_to_mark();
+	if (status == TRUST_OK)
+		status = verify(&judgement, result);
+	for (uint32_t index = 0; index < chain->count; index++)
+		X509_free(x509[index]);
+	return status;
+}
+
+static enum trust_status verify_objects(const struct ph_chain *chain,
 	const struct trust_request *request, struct trust_result *result,
 	char refusal[REFUSAL_BYTES])
 {
@@ -376,4 +494,37 @@ enum trust_status trust_verify_chain(const struct ph_chain *chain,
 		.refusal = refusal};
 
 	return verify(&judgement, result);
+}
+
+/* What a known chain proves, against who is expected this time. */
+static bool is_asked_for(const struct trust_request *request, const struct trust_result *result)
+{
+	return is_expected(
+		       request->group_authority, result->links[result->link_count - 1].authority) &&
+		is_expected(request->identity_authority, result->links[0].authority);
+}
+
+enum trust_status trust_verify_chain(const struct ph_chain *chain,
+	const struct trust_request *request, struct trust_result *result,
+	char refusal[REFUSAL_BYTES])
+{
+	struct trust_cache *cache = request->any_time ? NULL : request->cache;
+	uint8_t digest[PEER_DIGEST_BYTES];
+	enum trust_status status;
+
+	if (cache != NULL && chain->count >= 2 && chain->count <= PH_CHAIN_MAX) {
+		chain_digest(chain, digest);
+		if (chain_known(cache, digest, request->now_s, result) &&
+			is_asked_for(request, result)) {
+			refusal[0] = '\0';
+			return TRUST_OK;
+		}
+	} else {
+		cache = NULL;
+	}
+	status = chain->resumed ? verify_bytes(chain, request, result, refusal)
+				: verify_objects(chain, request, result, refusal);
+	if (status == TRUST_OK && cache != NULL)
+		chain_add(cache, digest, result);
+	return status;
 }

@@ -60,15 +60,17 @@ enum trust_status {
 enum trust_status trust_verify(X509 *const *chain, uint32_t count,
 	const struct trust_request *request, struct trust_result *result,
 	char refusal[REFUSAL_BYTES]);
-/* The same for what the engine's on_verify gets. */
+/* The same for what the engine's on_verify gets, resumed chains included; with a cache, a chain that was found
+ * good before is not looked at again while all of it is valid. */
 enum trust_status trust_verify_chain(const struct ph_chain *chain,
 	const struct trust_request *request, struct trust_result *result,
 	char refusal[REFUSAL_BYTES]);
 
 /*
  * A bounded memory of (certificate, issuer key) digests whose signature was verified, so that the
- * links which all members share cost no public-key work again. Times, names and roles are judged
- * every time. Thread-safe; share one among all shards. NULL when there is no memory.
+ * links which all members share cost no public-key work again, and of whole chains with what they prove.
+ * Times and who is expected are judged every time. Thread-safe; share one among all shards. NULL when there is
+ * no memory.
  */
 struct trust_cache *trust_cache_create(void);
 void trust_cache_destroy(struct trust_cache *cache); /* NULL allowed */
