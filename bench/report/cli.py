@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 
 USAGE_ERROR, WORSE, FAILED = 2, 1, 3
@@ -16,7 +17,7 @@ def arguments(words):
     )
     parser.add_argument("--full", action="store_true", help="every scenario, longer and more often: hours")
     parser.add_argument("--only", metavar="PATTERNS",
-                        help="scenarios whose name has or matches one of them, e.g. 'tls/*,relay'")  # fmt: skip
+                        help="scenarios whose names match or begin with one, e.g. 'tls,echo/*/64'")  # fmt: skip
     parser.add_argument("--micro", action="store_true", help="only the micro-benchmarks")
     parser.add_argument("--no-micro", action="store_true", help="leave the micro-benchmarks out")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
@@ -117,6 +118,7 @@ def measure(options, root, words, out):
 def main(root, words):
     options = arguments(words)
     sys.stdout.reconfigure(line_buffering=True)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     out = os.path.abspath(options.out or os.path.join(root, "build", "bench"))
     if options.list:
         from .scenarios import SCENARIOS

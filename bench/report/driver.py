@@ -380,14 +380,15 @@ def build_programs(root, build, say):
 
 
 def choose(patterns, is_full):
-    """The scenarios that have or match one of the patterns, separated by commas."""
+    """The scenarios whose names match one of the patterns, separated by commas, or begin with one."""
     if patterns is None:
         return [scenario for scenario in SCENARIOS if is_full or scenario.short]
     return [
         scenario
         for scenario in SCENARIOS
         if any(
-            fnmatch.fnmatchcase(scenario.name, pattern) or (pattern and pattern in scenario.name)
+            fnmatch.fnmatchcase(scenario.name, whole)
             for pattern in patterns.split(",")
+            for whole in (pattern, pattern + "/*")
         )
     ]

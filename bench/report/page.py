@@ -40,10 +40,10 @@ a { color: var(--s-peerhub); text-decoration: none; } a:hover { text-decoration:
 .tile span { color: var(--muted); font-size: .85rem; }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 14px; margin: 0 0 14px; overflow-x: auto; }
-.card svg { display: block; width: 100%; min-width: 620px; height: auto; }
+.card svg { display: block; width: 100%; min-width: 660px; height: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--muted); font-size: .8rem; }
-th, td { padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 tr.group td { padding-top: 16px; font-weight: 600; border-bottom-color: var(--muted); }
@@ -59,7 +59,8 @@ code { font: .86em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: a
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 0; font-size: .9rem; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 620px) { main { padding: 16px 12px 40px; } dl { grid-template-columns: 1fr; }
-  dd { margin-bottom: 6px; } table { min-width: 560px; } }
+  dd { margin-bottom: 6px; } table { min-width: 640px; font-size: .84rem; }
+  th, td { padding-right: 9px; } }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 """
 
@@ -137,21 +138,21 @@ def _judgement_cells(one):
     title = one.title + (f", {one.figure}" if one.figure else "")
     mark = f'<span class="v {VERDICT_CLASS[one.verdict]}">{escape(one.verdict)}</span>'
     return [
-        title, unit_text(one.ours, one.unit),
-        one.against, unit_text(one.theirs, one.unit) if one.theirs is not None else "",
-        (f"<b>{escape(reached)}</b>", True), spread, goal, (mark, True),
+        title, (f"<b>{escape(reached)}</b>", True), goal, (mark, True), spread,
+        unit_text(one.ours, one.unit),
+        unit_text(one.theirs, one.unit) if one.theirs is not None else "", one.against,
     ]  # fmt: skip
 
 
 def _ratios(judged):
     rows, group = [], None
-    numeric = (1, 3, 4, 5, 6)
+    numeric = (1, 2, 4, 5, 6)
     for one in judged:
         if one.row != group:
             group = one.row
             rows.append(f'<tr class="group"><td colspan="8">{escape(ROWS[group])}</td></tr>')
         rows.append(_row(_judgement_cells(one), numeric))
-    head = ["what", "ours", "against", "theirs", "reached", "middle half", "goal", "verdict"]
+    head = ["what", "reached", "goal", "verdict", "middle half", "ours", "theirs", "against"]
     return (
         '<h2 id="ratios">Goals and what was reached</h2>'
         "<p>Server CPU time of one operation (user and system), ours over theirs, inside pairs of runs that "

@@ -29,6 +29,8 @@ VERDICT_COLOURS = {REACHED: "#a00101", NEAR: "#a00102", MISSED: "#a00103"}
 for _verdict, _name in ((REACHED, "good"), (NEAR, "near"), (MISSED, "bad")):
     _VARIABLES[VERDICT_COLOURS[_verdict]] = _name
 
+WIDTH = 9.6  # inches of every picture: so all have one size of letters on the page
+
 MARKERS = {name: marker for name, marker in zip(SUBJECTS, "os^vDPX<>h")}
 
 matplotlib.rcParams.update(
@@ -63,7 +65,7 @@ def to_svg(figure, name):
     """The finished SVG, ready for a page: no file header, the page's colours and font."""
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):  # its inner names are its own on the page
-        figure.savefig(text, format="svg", bbox_inches="tight", pad_inches=0.06, metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None})
     pyplot.close(figure)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -110,7 +112,7 @@ def ratios(judgements, name="ratios"):
     shown = [one for one in judgements if one.is_ratio and one.reached]
     if not shown:
         return None
-    figure, axes = pyplot.subplots(figsize=(8.2, 0.27 * len(shown) + 0.9))
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 0.27 * len(shown) + 0.9), layout="constrained")
     for at, one in enumerate(shown):
         colour = VERDICT_COLOURS[one.verdict]
         axes.plot([one.low, one.high], [at, at], color=colour, linewidth=4, alpha=0.35, solid_capstyle="round")
@@ -154,7 +156,7 @@ def bars(data, names, unit, name, goals=None, logarithmic=False):
     if not shown:
         return None
     rows = sum(len(found) for _, found in shown)
-    figure, axes = pyplot.subplots(figsize=(8.2, 0.25 * rows + 0.32 * len(shown) + 0.75))
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 0.25 * rows + 0.25 * len(shown) + 0.6), layout="constrained")
     at, labels, places = 0.0, [], []
     for scenario, found in shown:
         begin = at
@@ -208,7 +210,7 @@ def lines(data, panels, name):
         return None
     columns = min(2, len(drawn))
     rows = math.ceil(len(drawn) / columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(8.4, 3.1 * rows), squeeze=False)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(WIDTH, 3.1 * rows), squeeze=False, layout="constrained")
     for at, axes in enumerate(grid.flat):
         if at >= len(drawn):
             axes.set_visible(False)
@@ -229,7 +231,7 @@ def lines(data, panels, name):
         axes.yaxis.set_major_formatter(FuncFormatter(nanoseconds_text))
         axes.set_xlabel("connections")
         axes.legend(fontsize=8)
-    figure.tight_layout(h_pad=1.6, w_pad=1.6)
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     return to_svg(figure, name)
 
 
@@ -258,7 +260,7 @@ def latencies(data, names, name):
         return None
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(8.4, 2.9 * rows), squeeze=False)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows), squeeze=False, layout="constrained")
     for at, axes in enumerate(grid.flat):
         if at >= len(shown):
             axes.set_visible(False)
@@ -286,5 +288,5 @@ def latencies(data, names, name):
         axes.set_title(f"{row}: {by_name()[scenario].title}")
         axes.set_xlabel("percentile")
         axes.legend(fontsize=8)
-    figure.tight_layout(h_pad=1.6, w_pad=1.6)
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     return to_svg(figure, name)
