@@ -106,6 +106,22 @@ static void try_notice(const uint8_t *message, size_t bytes)
 	expect(memcmp(copy, message, bytes) == 0);
 }
 
+static void try_resume(const uint8_t *message, size_t bytes)
+{
+	uint8_t copy[WIRE_RESUME_BYTES];
+	struct wire_resume resume;
+
+	if (wire_resume_parse(message, bytes, &resume) == 0) {
+		expect(wire_resume_write(copy, sizeof(copy), &resume) == (ssize_t)bytes);
+		expect(memcmp(copy, message, bytes) == 0);
+	}
+	/* What the parser refused in the fields the writer refuses, too. */
+	if (resume.lifetime_s > 0)
+		(void)wire_resume_write(copy, bytes % sizeof(copy), &resume);
+	resume.lifetime_s = 0;
+	expect(wire_resume_write(copy, sizeof(copy), &resume) == -EINVAL);
+}
+
 static void try_pt2pt(const uint8_t *message, size_t bytes)
 {
 	uint8_t copy[WIRE_PT2PT_BYTES];
@@ -217,6 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	try_welcome(message, bytes);
 	try_ends(message, bytes);
 	try_notice(message, bytes);
+	try_resume(message, bytes);
 	try_pt2pt(message, bytes);
 	free(message);
 	(void)input_number(&input, WIRE_HEADER_BYTES);
