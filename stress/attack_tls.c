@@ -84,8 +84,8 @@ static void client_leave(struct client *client)
 
 /* ---- KeyUpdate --------------------------------------------------------------------------- */
 
-/* with_data: a byte behind each, so that only their unread answers can end it. */
-static void key_updates_flood(struct scene *scene, int kind, bool with_data, uint32_t count_max,
+/* So many messages of a byte behind each: 32 pay for one, so that only its unread answer can end it. */
+static void key_updates_flood(struct scene *scene, int kind, uint32_t messages, uint32_t count_max,
 	uint32_t reason, const char *what)
 {
 	uint64_t ended = atomic_load(&scene->victim.ended);
@@ -93,6 +93,7 @@ static void key_updates_flood(struct scene *scene, int kind, bool with_data, uin
 	uint8_t message[64];
 	size_t bytes = client_message(message, "x", 1);
 	uint32_t count = 0;
+	bool going = true;
 	int small = 16384;
 
 	if (!client_open(&client, &scene->victim.secure) ||
@@ -102,10 +103,12 @@ static void key_updates_flood(struct scene *scene, int kind, bool with_data, uin
 		client_abort(&client);
 		return;
 	}
-	while (count < count_max && SSL_key_update(client.ssl, kind) == 1 &&
-		(with_data ? client_write(&client, message, bytes)
-			   : SSL_do_handshake(client.ssl) == 1))
-		count++;
+	while (going && count < count_max) {
+		going = SSL_key_update(client.ssl, kind) == 1 && SSL_do_handshake(client.ssl) == 1;
+		for (uint32_t i = 0; i < messages && going; i++)
+			going = client_write(&client, message, bytes);
+		count += going;
+	}
 	ERR_clear_error();
 	client_leave(&client);
 	reason_judge(scene, ended, reason, what);
@@ -117,19 +120,21 @@ void attack_key_updates(struct attack_run *run)
 	static struct scene scene;
 
 	attack_tried(run,
-		"KeyUpdates without data; with data and answers nobody reads; both record "
-		"layers");
+		"KeyUpdates without data, with a byte each, paid for with data and answers "
+		"nobody reads; both record layers");
 	attack_expected(
 		run, "ended by a count (protocol_tls), and by what waits (limit_slow_consumer)");
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		if (scene_begin(&scene, run, flags[i])) {
 			scene.victim.behaviour = VICTIM_SWALLOWS;
-			key_updates_flood(&scene, SSL_KEY_UPDATE_NOT_REQUESTED, false, scene.flood,
+			key_updates_flood(&scene, SSL_KEY_UPDATE_NOT_REQUESTED, 0, scene.flood,
 				PH_REASON_PROTOCOL_TLS, "bare");
-			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, false, scene.flood,
+			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, 0, scene.flood,
 				PH_REASON_PROTOCOL_TLS, "bare, asking");
-			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, true, 200000,
-				PH_REASON_LIMIT_SLOW, "with data, unread");
+			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, 1, scene.flood,
+				PH_REASON_PROTOCOL_TLS, "with a byte each");
+			key_updates_flood(&scene, SSL_KEY_UPDATE_REQUESTED, 32, 200000,
+				PH_REASON_LIMIT_SLOW, "paid for, unread");
 		}
 		scene_end(&scene);
 	}
