@@ -9,5 +9,7 @@ int id_main(int argc, char **argv);
 int group_main(int argc, char **argv);
 int hub_main(int argc, char **argv);
 int peer_main(int argc, char **argv);
+int ctl_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
 
 #endif

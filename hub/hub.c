@@ -14,9 +14,11 @@
 
 #include "check.h"
 #include "commands.h"
+#include "config.h"
 #include "loop.h"
 #include "names.h"
 #include "node.h"
+#include "notify.h"
 #include "options.h"
 #include "p2p.h"
 #include "peerhub.h"
@@ -25,6 +27,7 @@
 #include "relay.h"
 #include "route.h"
 #include "say.h"
+#include "service.h"
 #include "transfer.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -52,6 +55,7 @@ struct totals {
 };
 
 struct served {
+	bool is_used; /* a place in the hub's table */
 	struct node node;
 	struct receiver receiver;
 	bool is_ready;
@@ -61,9 +65,12 @@ struct served {
 	size_t scratch_bytes;
 };
 
+struct hub_options;
+
 struct hub {
-	struct served *groups;
-	size_t group_count;
+	struct served groups[OPTION_LIST_MAX];
+	const char *identity;
+	const struct hub_options *options;
 	bool failed;
 };
 
@@ -384,43 +391,19 @@ static uint64_t step(struct hub *hub, struct served *served, uint64_t now_ms)
 
 static bool is_all_ready(const struct hub *hub)
 {
-	for (size_t i = 0; i < hub->group_count; i++)
-		if (!hub->groups[i].is_ready)
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++)
+		if (hub->groups[i].is_used && !hub->groups[i].is_ready)
 			return false;
 	return true;
 }
 
-static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
+static uint64_t groups_count(const struct hub *hub)
 {
-	uint64_t begin_ms = loop_now_ms(), now_ms = begin_ms, wake;
-	struct pollfd polls[1 + OPTION_LIST_MAX];
-	bool more;
+	uint64_t count = 0;
 
-	while (loop_signal() == 0 && !hub->failed) {
-		wake = LOOP_NEVER;
-		more = false;
-		now_ms = loop_now_ms();
-		for (size_t i = 0; i < hub->group_count; i++) {
-			more = turn(hub, &hub->groups[i], now_ms) || more;
-			wake = loop_earlier(wake, step(hub, &hub->groups[i], now_ms));
-			polls[1 + i] = (struct pollfd){
-				.fd = hub->groups[i].node.event_fd, .events = POLLIN};
-		}
-		if (!is_all_ready(hub)) {
-			if (now_ms >= begin_ms + timeout_ms) {
-				say_error("not ready after %" PRIu64 " seconds", timeout_ms / 1000);
-				return EXIT_TIMEOUT;
-			}
-			wake = loop_earlier(wake, begin_ms + timeout_ms);
-		}
-		if (for_ms != 0 && now_ms >= begin_ms + for_ms)
-			break;
-		if (for_ms != 0)
-			wake = loop_earlier(wake, begin_ms + for_ms);
-		if (loop_wait(polls, 1 + hub->group_count, more ? 0 : wake) < 0)
-			hub->failed = true;
-	}
-	return hub->failed ? EXIT_FAILED : EXIT_OK;
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++)
+		count += hub->groups[i].is_used;
+	return count;
 }
 
 /* ---- begin and end -------------------------------------------------------------------------- */
@@ -450,20 +433,6 @@ static int go_online(struct served *served, const struct hub_options *options)
 	return -EIO;
 }
 
-static int serve(struct served *served, const char *identity, const char *group,
-	const struct hub_options *options)
-{
-	struct receiver_options receiver = {
-		.directory = options->receive, .lines = options->lines || options->receive != NULL};
-	int status = node_open(&served->node, identity, group);
-
-	if (status == 0)
-		status = receiver_begin(&served->receiver, &receiver);
-	if (status == 0)
-		status = go_online(served, options);
-	return status;
-}
-
 static void serve_end(struct served *served)
 {
 	const struct totals *totals = &served->totals;
@@ -478,6 +447,37 @@ static void serve_end(struct served *served)
 	free(name);
 	node_end(&served->node);
 	free(served->scratch);
+	served->is_used = false;
+}
+
+/* One more group. 0, or -EIO (said): then it has no place. */
+static int serve(struct hub *hub, const char *group)
+{
+	struct receiver_options receiver = {.directory = hub->options->receive,
+		.lines = hub->options->lines || hub->options->receive != NULL};
+	struct served *served = NULL;
+	int status;
+
+	for (size_t i = 0; i < OPTION_LIST_MAX && served == NULL; i++)
+		if (!hub->groups[i].is_used)
+			served = &hub->groups[i];
+	if (served == NULL) {
+		say_error("a hub serves at most %u groups", OPTION_LIST_MAX);
+		return -EIO;
+	}
+	memset(served, 0, sizeof(*served));
+	served->receiver.directory_fd = -1;
+	status = node_open(&served->node, hub->identity, group);
+	if (status == 0)
+		status = receiver_begin(&served->receiver, &receiver);
+	if (status == 0)
+		status = go_online(served, hub->options);
+	if (status < 0) {
+		serve_end(served);
+		return status;
+	}
+	served->is_used = true;
+	return 0;
 }
 
 /* Names of the groups to serve, each for free(): those given, else all of the identity's. */
@@ -521,37 +521,192 @@ static int choose_groups(
 	return -EIO;
 }
 
-static int serve_all(struct hub *hub, const char *identity, char **names, size_t count,
-	const struct hub_options *options)
-{
-	int code = EXIT_FAILED;
+/* ---- reload ---------------------------------------------------------------------------------- */
 
-	hub->groups = calloc(count, sizeof(*hub->groups));
-	if (hub->groups == NULL) {
+static struct served *served_named(struct hub *hub, const char *name)
+{
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++)
+		if (hub->groups[i].is_used && strcmp(hub->groups[i].node.name, name) == 0)
+			return &hub->groups[i];
+	return NULL;
+}
+
+/* A group that the configuration no longer names ends; one that is new begins. One that cannot begin is
+ * said, and the others go on. */
+static void groups_follow(struct hub *hub, char **names, size_t count)
+{
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++) {
+		bool is_named = false;
+
+		for (size_t at = 0; at < count && hub->groups[i].is_used; at++)
+			is_named = is_named || strcmp(hub->groups[i].node.name, names[at]) == 0;
+		if (hub->groups[i].is_used && !is_named)
+			serve_end(&hub->groups[i]);
+	}
+	for (size_t at = 0; at < count; at++)
+		if (served_named(hub, names[at]) == NULL)
+			(void)serve(hub, names[at]);
+}
+
+static void on_reload(const struct config *config, void *context)
+{
+	struct hub *hub = context;
+	struct option_list given = {.count = config->group_count};
+	char *names[OPTION_LIST_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->group_count; i++)
+		given.items[i] = config->groups[i];
+	/* Names that cannot be told are said; then the groups stay as they are. */
+	if (choose_groups(hub->identity, &given, names, &count) == 0)
+		groups_follow(hub, names, count);
+	while (count > 0)
+		free(names[--count]);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+/* All groups in turn; fills polls with their descriptors. Returns when to come back. */
+static uint64_t turn_all(struct hub *hub, uint64_t now_ms, struct pollfd *polls, size_t *count)
+{
+	uint64_t wake = LOOP_NEVER;
+	bool more = false;
+
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++) {
+		struct served *served = &hub->groups[i];
+
+		if (!served->is_used)
+			continue;
+		more = turn(hub, served, now_ms) || more;
+		wake = loop_earlier(wake, step(hub, served, now_ms));
+		polls[(*count)++] = (struct pollfd){.fd = served->node.event_fd, .events = POLLIN};
+	}
+	return more ? now_ms : wake;
+}
+
+static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
+{
+	uint64_t begin_ms = loop_now_ms(), now_ms = begin_ms, wake;
+	struct pollfd polls[1 + OPTION_LIST_MAX + SERVICE_FDS_MAX];
+	int fds[SERVICE_FDS_MAX];
+	bool was_ready = false;
+	size_t count;
+
+	while (loop_signal() == 0 && !hub->failed && !service_is_stopping()) {
+		count = 1;
+		now_ms = loop_now_ms();
+		wake = turn_all(hub, now_ms, polls, &count);
+		wake = loop_earlier(wake, service_step(now_ms, on_reload, hub));
+		if (!is_all_ready(hub) && !was_ready) {
+			if (now_ms >= begin_ms + timeout_ms) {
+				say_error("not ready after %" PRIu64 " seconds", timeout_ms / 1000);
+				return EXIT_TIMEOUT;
+			}
+			wake = loop_earlier(wake, begin_ms + timeout_ms);
+		} else if (!was_ready) {
+			was_ready = true;
+			service_ready(groups_count(hub));
+		}
+		if (for_ms != 0 && now_ms >= begin_ms + for_ms)
+			break;
+		if (for_ms != 0)
+			wake = loop_earlier(wake, begin_ms + for_ms);
+		service_fds(fds);
+		for (size_t i = 0; i < SERVICE_FDS_MAX; i++)
+			polls[count++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+		if (loop_wait(polls, count, wake) < 0)
+			hub->failed = true;
+	}
+	return hub->failed ? EXIT_FAILED : EXIT_OK;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static int serve_all(struct hub *hub, char **names, size_t count)
+{
+	struct ph_hub *native = NULL;
+	int code = EXIT_FAILED;
+	size_t begun = 0;
+
+	while (begun < count && serve(hub, names[begun]) == 0)
+		begun++;
+	if (begun > 0)
+		native = hub->groups[0].node.hub;
+	if (begun == count && native != NULL && service_start(native, hub->identity) == 0)
+		code = run(hub, hub->options->timeout_s * 1000, hub->options->for_s * 1000);
+	service_stop();
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++)
+		if (hub->groups[i].is_used)
+			serve_end(&hub->groups[i]);
+	return code;
+}
+
+/* What the command line leaves open is the configuration's. */
+static void options_complete(struct hub_options *given, const struct config *config)
+{
+	if (given->identity == NULL && config->identity[0] != '\0')
+		given->identity = config->identity;
+	if (given->receive == NULL && config->receive[0] != '\0')
+		given->receive = config->receive;
+	if (given->neighbor == NULL && config->neighbor[0] != '\0')
+		given->neighbor = config->neighbor;
+	given->lines = given->lines || config->lines;
+	if (given->timeout_s == 0)
+		given->timeout_s = config->timeout_ready_s;
+	for (size_t i = 0; given->groups.count == 0 && i < config->group_count; i++)
+		given->groups.items[given->groups.count++] = config->groups[i];
+}
+
+static int hub_serve(struct hub_options *given)
+{
+	static struct hub hub; /* large */
+	char *names[OPTION_LIST_MAX], *identity;
+	int code = EXIT_FAILED;
+	size_t count = 0;
+
+	if (given->receive != NULL && strcmp(given->receive, "-") == 0)
+		say_lines_on_stderr();
+	identity = names_identity(given->identity);
+	hub = (struct hub){.identity = identity, .options = given};
+	if (identity != NULL && choose_groups(identity, &given->groups, names, &count) == 0 &&
+		names_startup()) {
+		code = serve_all(&hub, names, count);
+		(void)PeerGroupShutdown();
+	}
+	while (count > 0)
+		free(names[--count]);
+	free(identity);
+	return code;
+}
+
+static int check_config(const char *path)
+{
+	struct config config;
+	int status;
+
+	if (config_init(&config) < 0) {
 		say_error("out of memory");
 		return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < count; i++) {
-		hub->groups[i].receiver.directory_fd = -1;
-		hub->groups[i].node.event_fd = -1;
-	}
-	while (hub->group_count < count &&
-		serve(&hub->groups[hub->group_count], identity, names[hub->group_count], options) ==
-			0)
-		hub->group_count++;
-	if (hub->group_count == count)
-		code = run(hub, options->timeout_s * 1000, options->for_s * 1000);
-	/* One more than were served: the one that failed half way. */
-	for (size_t i = 0; i < count && i <= hub->group_count; i++)
-		serve_end(&hub->groups[i]);
-	free(hub->groups);
-	return code;
+	status = config_read(&config, path);
+	config_fini(&config);
+	if (status == 0)
+		say_note("\"%s\" is good", path);
+	return status == 0 ? EXIT_OK : status == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int hub_main(int argc, char **argv)
 {
-	struct hub_options given = {.timeout_s = 30};
+	const char *config = NULL;
+	bool check = false, print = false;
+	struct hub_options given = {0};
 	const struct option_spec options[] = {
+		{"config", OPTION_TEXT, "FILE",
+			"read a configuration; options given here win over it", &config, 0, 0},
+		{"check-config", OPTION_FLAG, NULL, "only say whether --config FILE is good",
+			&check, 0, 0},
+		{"print-config", OPTION_FLAG, NULL,
+			"print every key of a configuration with its default", &print, 0, 0},
 		{"listen", OPTION_TEXT, "HOST:PORT",
 			"where to listen, numeric; port 0: any free one;\n"
 			"default PEERHUB_LISTEN, then [::]:3587 or any free port",
@@ -579,36 +734,42 @@ int hub_main(int argc, char **argv)
 		"Prints \"ready ADDRESS identity ID group GROUP\" for each group, ends on SIGINT\n"
 		"and SIGTERM.",
 		options, COUNT(options), 0, 0};
-	char *identity, *names[OPTION_LIST_MAX];
 	struct option_list operands;
 	enum options_verdict verdict;
 	struct common common;
-	struct hub hub = {0};
-	int code = EXIT_FAILED;
-	size_t count = 0;
 	HRESULT result;
+	int code, inherited;
 
+	/* Before anything of ours could have its number. */
+	inherited = notify_listen_fd();
 	verdict = options_parse(&command, argc, argv, &common, &operands);
 	if (verdict != OPTIONS_GO)
 		return options_exit(verdict);
-	if (given.listen != NULL && FAILED(result = PeerhubSetListen(given.listen))) {
-		say_result(result, "--listen \"%s\"", given.listen);
+	if (print)
+		return config_print(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	if (check && config == NULL) {
+		say_error("--check-config needs --config FILE");
 		return EXIT_USAGE;
 	}
-	if (given.receive != NULL && strcmp(given.receive, "-") == 0)
-		say_lines_on_stderr();
-	if (loop_begin() < 0) {
+	if (check)
+		return check_config(config);
+	if (loop_begin() < 0 || (config != NULL && loop_take_hangups() < 0)) {
 		say_error("cannot take signals: %s", strerror(errno));
 		return EXIT_FAILED;
 	}
-	identity = names_identity(given.identity);
-	if (identity != NULL && choose_groups(identity, &given.groups, names, &count) == 0 &&
-		names_startup()) {
-		code = serve_all(&hub, identity, names, count, &given);
-		(void)PeerGroupShutdown();
+	code = service_begin(config, inherited);
+	if (code == 0 && common.home != NULL && FAILED(result = PeerhubSetHome(common.home))) {
+		say_result(result, "cannot use the store \"%s\"", common.home);
+		code = EXIT_FAILED;
 	}
-	while (count > 0)
-		free(names[--count]);
-	free(identity);
+	if (code == 0 && given.listen != NULL && FAILED(result = PeerhubSetListen(given.listen))) {
+		say_result(result, "--listen \"%s\"", given.listen);
+		code = EXIT_USAGE;
+	}
+	if (code == 0) {
+		options_complete(&given, service_config());
+		code = hub_serve(&given);
+	}
+	service_end();
 	return code;
 }

@@ -14,7 +14,8 @@
 static struct {
 	int fd;
 	int taken;
-} signals = {.fd = -1};
+	int hangup_fd;
+} signals = {.fd = -1, .hangup_fd = -1};
 
 uint64_t loop_now_ms(void)
 {
@@ -54,6 +55,31 @@ int loop_signal(void)
 	signals.taken = (int)info.ssi_signo;
 	(void)alarm(LOOP_END_S);
 	return signals.taken;
+}
+
+int loop_take_hangups(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	signals.hangup_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return signals.hangup_fd < 0 ? -errno : 0;
+}
+
+int loop_hangup_fd(void)
+{
+	return signals.hangup_fd;
+}
+
+bool loop_hangup(void)
+{
+	struct signalfd_siginfo info;
+
+	return signals.hangup_fd >= 0 &&
+		read(signals.hangup_fd, &info, sizeof(info)) == sizeof(info);
 }
 
 int loop_wait(struct pollfd *polls, size_t count, uint64_t deadline_ms)

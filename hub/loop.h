@@ -6,6 +6,7 @@
 #define PEERHUB_HUB_LOOP_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,12 @@ uint64_t loop_now_ms(void);
  * it. Returns 0 or a negative errno.
  */
 int loop_begin(void);
+/* From now on SIGHUP asks for a reload instead of ending the program. After loop_begin, before threads. */
+int loop_take_hangups(void); /* 0 or a negative errno */
+/* Readable while a SIGHUP waits; -1: they are not taken. */
+int loop_hangup_fd(void);
+/* Has there been a SIGHUP since the last look? */
+bool loop_hangup(void);
 /* Readable while a signal waits; -1 before loop_begin. */
 int loop_signal_fd(void);
 /*

@@ -16,6 +16,8 @@ static const char usage[] =
 	"  group   create, list, invite, join, delete groups\n"
 	"  hub     serve groups on an address: members meet here, and it relays between them\n"
 	"  peer    join, connect, send and receive files and lines\n"
+	"  ctl     ask and steer a running hub\n"
+	"  doctor  say why a hub cannot run, or not run fast, on this machine\n"
 	"\n"
 	"\"peerhub COMMAND --help\" tells more. \"peerhub --version\" names the version.\n"
 	"\n"
@@ -31,6 +33,8 @@ static int run(int argc, char **argv)
 		{"group", group_main},
 		{"hub", hub_main},
 		{"peer", peer_main},
+		{"ctl", ctl_main},
+		{"doctor", doctor_main},
 	};
 
 	if (argc < 2) {

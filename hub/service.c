@@ -1,0 +1,291 @@
+/*
+ * service.c: see service.h. A reload reads the file into a second configuration; only a file without a
+ * fault replaces the first, as a whole.
+ */
+#include "service.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin.h"
+#include "ends.h"
+#include "log.h"
+#include "loop.h"
+#include "metrics.h"
+#include "notify.h"
+#include "p2p.h"
+#include "peerhub/extras.h"
+#include "say.h"
+
+static struct {
+	struct config config;
+	const char *path; /* NULL: no file */
+	uint64_t begin_ms, group_count;
+	uint64_t watchdog_ms, watchdog_next_ms;
+	char admin_path[256];
+	bool has_config, has_ends, is_stopping;
+} service;
+
+const struct config *service_config(void)
+{
+	return &service.config;
+}
+
+bool service_is_stopping(void)
+{
+	return service.is_stopping;
+}
+
+/* ---- the library --------------------------------------------------------------------------- */
+
+static int engine_choose(const struct config *config)
+{
+	struct ph_options options = {.size = sizeof(options),
+		.shard_count = (uint32_t)config->shards,
+		.connections_per_shard = (uint32_t)config->connections_per_shard,
+		.handshakes_per_shard = (uint32_t)config->handshakes_per_shard,
+		.message_bytes_max = (uint32_t)config->message_bytes,
+		.send_queue_bytes = (uint32_t)config->send_queue_bytes,
+		.reassembly_bytes_max = config->reassembly_bytes,
+		.timeout_connect_ms = (uint32_t)config->timeout_connect_ms,
+		.timeout_handshake_ms = (uint32_t)config->timeout_handshake_ms,
+		.timeout_welcome_ms = (uint32_t)config->timeout_welcome_ms,
+		.timeout_close_ms = (uint32_t)config->timeout_close_ms,
+		.timeout_dead_ms = (uint32_t)config->timeout_dead_ms,
+		.ping_interval_ms = (uint32_t)config->ping_interval_ms};
+	HRESULT result = PeerhubSetEngine(&options);
+
+	if (SUCCEEDED(result))
+		result = PeerhubSetEndCallback(ends_on_end, NULL);
+	if (SUCCEEDED(result) && config->store[0] != '\0')
+		result = PeerhubSetHome(config->store);
+	if (SUCCEEDED(result) && config->listen[0] != '\0')
+		result = PeerhubSetListen(config->listen);
+	if (SUCCEEDED(result))
+		return 0;
+	say_result(result, "cannot begin as \"%s\" says", service.path);
+	return EXIT_FAILED;
+}
+
+static int inherit_socket(int fd)
+{
+	HRESULT result;
+
+	if (fd == -EINVAL) {
+		say_error("more than one socket was handed over: a hub listens on one");
+		return EXIT_FAILED;
+	}
+	if (fd < 0)
+		return 0;
+	result = PeerhubSetListenDescriptor(fd);
+	if (SUCCEEDED(result))
+		return 0;
+	say_result(result, "cannot listen on the socket that was handed over");
+	return EXIT_FAILED;
+}
+
+static void log_choose(const struct config *config)
+{
+	log_configure((enum config_log_level)config->log_level,
+		(enum config_log_format)config->log_format, config->log_ends_per_second);
+}
+
+int service_begin(const char *config_path, int inherited)
+{
+	int status;
+
+	service.path = config_path;
+	service.begin_ms = loop_now_ms();
+	if (config_init(&service.config) < 0) {
+		say_error("out of memory");
+		return EXIT_FAILED;
+	}
+	service.has_config = true;
+	if (config_path == NULL)
+		return 0;
+	status = config_read(&service.config, config_path);
+	if (status < 0)
+		return status == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	log_choose(&service.config);
+	if (ends_begin((size_t)service.config.history_ends) < 0) {
+		say_error("out of memory");
+		return EXIT_FAILED;
+	}
+	service.has_ends = true;
+	status = engine_choose(&service.config);
+	return status == 0 ? inherit_socket(inherited) : status;
+}
+
+/* ---- beside serving ------------------------------------------------------------------------ */
+
+static void config_add(
+	const char *key, const char *value, const char *unit, bool is_default, void *context)
+{
+	(void)json_array_append_new(context,
+		json_pack("{s:s, s:s, s:s, s:s}", "key", key, "value", value, "unit", unit, "set",
+			is_default ? "default" : service.path));
+}
+
+static void config_tell(void)
+{
+	json_t *keys = json_array();
+
+	if (keys != NULL)
+		config_each(&service.config, config_add, keys);
+	admin_config_said(keys);
+}
+
+static const char *admin_path(void)
+{
+	const char *directory = getenv("RUNTIME_DIRECTORY");
+
+	if (service.config.admin_socket[0] != '\0')
+		return service.config.admin_socket;
+	if (directory == NULL || directory[0] == '\0')
+		return NULL;
+	/* More than one directory is separated by colons: the first is meant. */
+	snprintf(service.admin_path, sizeof(service.admin_path), "%.*s/admin.sock",
+		(int)(strchrnul(directory, ':') - directory), directory);
+	return service.admin_path;
+}
+
+int service_start(struct ph_hub *hub, const char *identity)
+{
+	struct admin_options options = {.hub = hub,
+		.identity = identity,
+		.config_path = service.path,
+		.begin_ms = service.begin_ms,
+		.requests_per_second = service.config.admin_requests_per_second};
+
+	if (service.path == NULL)
+		return 0;
+	options.path = admin_path();
+	if (options.path != NULL) {
+		config_tell();
+		if (admin_start(&options) < 0)
+			return -EIO;
+	}
+	if (service.config.metrics_listen[0] != '\0' &&
+		metrics_start(service.config.metrics_listen, hub) < 0)
+		return -EIO;
+	return 0;
+}
+
+void service_ready(uint64_t group_count)
+{
+	service.group_count = group_count;
+	service.watchdog_ms = notify_watchdog_ms();
+	metrics_ready(true);
+	if (service.path != NULL)
+		LOG(CONFIG_LOG_INFO, "ready", LOG_N("groups", group_count));
+	notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", group_count);
+}
+
+void service_stop(void)
+{
+	metrics_ready(false);
+	notify_say("STOPPING=1\nSTATUS=closing");
+	metrics_stop();
+	admin_stop();
+	admin_config_said(NULL);
+}
+
+void service_end(void)
+{
+	if (service.has_ends)
+		ends_end();
+	if (service.has_config)
+		config_fini(&service.config);
+	service.has_ends = service.has_config = false;
+}
+
+/* ---- reload -------------------------------------------------------------------------------- */
+
+struct fixed {
+	char keys[200];
+	size_t bytes;
+};
+
+static void fixed_add(const char *key, void *context)
+{
+	struct fixed *fixed = context;
+
+	if (fixed->bytes < sizeof(fixed->keys))
+		fixed->bytes += (size_t)snprintf(fixed->keys + fixed->bytes,
+			sizeof(fixed->keys) - fixed->bytes, "%s%s", fixed->bytes > 0 ? ", " : "",
+			key);
+}
+
+static void reload_failed(const char *text)
+{
+	LOG(CONFIG_LOG_ERROR, "reload_failed", LOG_T("file", service.path), LOG_T("text", text));
+	admin_reload_said(false, text);
+}
+
+static void reload(void (*on_reload)(const struct config *config, void *context), void *context)
+{
+	struct fixed fixed = {.keys = ""};
+	struct config config;
+	char text[256];
+	int status;
+
+	notify_reloading();
+	status = config_init(&config);
+	if (status == 0) {
+		status = config_read(&config, service.path);
+		if (status < 0)
+			config_fini(&config);
+	}
+	if (status < 0) {
+		reload_failed(status == -EINVAL ? "the file is wrong: nothing was changed"
+						: "the file cannot be read: nothing was changed");
+	} else {
+		config_fixed_changes(&service.config, &config, fixed_add, &fixed);
+		config_fini(&service.config);
+		service.config = config;
+		log_choose(&config);
+		admin_rate_set(config.admin_requests_per_second);
+		config_tell();
+		on_reload(&service.config, context);
+		snprintf(text, sizeof(text), "%s%s",
+			fixed.bytes > 0 ? "counts from the next start: " : "all is in force",
+			fixed.keys);
+		LOG(CONFIG_LOG_INFO, "reloaded", LOG_T("file", service.path), LOG_T("text", text));
+		admin_reload_said(true, text);
+	}
+	notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", service.group_count);
+}
+
+uint64_t service_step(uint64_t now_ms,
+	void (*on_reload)(const struct config *config, void *context), void *context)
+{
+	unsigned wishes;
+
+	if (service.path == NULL)
+		return LOOP_NEVER;
+	wishes = admin_wishes();
+	if (wishes & ADMIN_STOP) {
+		service.is_stopping = true;
+		return now_ms;
+	}
+	if (loop_hangup() || (wishes & ADMIN_RELOAD)) {
+		reload(on_reload, context);
+		return now_ms; /* whoever waits now does not know the new groups yet */
+	}
+	if (service.watchdog_ms == 0)
+		return LOOP_NEVER;
+	if (now_ms >= service.watchdog_next_ms) {
+		notify_say("WATCHDOG=1");
+		service.watchdog_next_ms = now_ms + service.watchdog_ms;
+	}
+	return service.watchdog_next_ms;
+}
+
+void service_fds(int fds[SERVICE_FDS_MAX])
+{
+	fds[0] = loop_hangup_fd();
+	fds[1] = admin_wish_fd();
+}

@@ -1,0 +1,42 @@
+/*
+ * service.h: what a configuration file adds around serving groups: the library's options, the log, the
+ * memory of ended connections, the administrator's socket, metrics, and what systemd hears. The main thread.
+ */
+#ifndef PEERHUB_HUB_SERVICE_H
+#define PEERHUB_HUB_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "peerhub.h"
+
+/*
+ * Read the file and hand its options to the library, before PeerGroupStartup. NULL: no file, nothing is
+ * changed. `inherited` is what notify_listen_fd said. 0, or EXIT_USAGE (the file is wrong) or EXIT_FAILED (said).
+ */
+int service_begin(const char *config_path, int inherited);
+/* The configuration in force; all defaults without a file. */
+const struct config *service_config(void);
+
+/* The hub serves: start what serves the administrator. 0 or -EIO (said). */
+int service_start(struct ph_hub *hub, const char *identity);
+/* All groups are ready. */
+void service_ready(uint64_t group_count);
+/* Before the hub ends: who asks from now on is refused. */
+void service_stop(void);
+void service_end(void);
+
+/*
+ * Take signals and wishes; tell the watchdog. Returns when to come back.
+ *
+ * on_reload  called with the new configuration when it is good and in force
+ */
+uint64_t service_step(uint64_t now_ms,
+	void (*on_reload)(const struct config *config, void *context), void *context);
+bool service_is_stopping(void); /* an administrator asked for the end */
+/* Descriptors to wait for: up to SERVICE_FDS_MAX, -1 where there is none. */
+#define SERVICE_FDS_MAX 2u
+void service_fds(int fds[SERVICE_FDS_MAX]);
+
+#endif
