@@ -696,6 +696,102 @@ static void chain_of_the_engine(void **state)
 	trust_cache_destroy(cache);
 }
 
+/*
+ * A chain that was found good is known again, by its bytes alone as at a resumption, from memory and without any;
+ * but not for another group or peer than it proves, not out of its time, and not with a bit changed.
+ */
+static void chain_known_again(void **state)
+{
+	struct world *world = *state;
+	struct trust_cache *cache = trust_cache_create();
+	struct trust_request request = {.now_s = NOW, .cache = cache};
+	struct chain chain = good_chain(world);
+	struct ph_chain given = {.count = chain.count};
+	struct trust_result first, again;
+	char refusal[REFUSAL_BYTES];
+	uint8_t *der[4];
+
+	for (uint32_t index = 0; index < chain.count; index++) {
+		assert_int_equal(
+			certificate_to_der(chain.x509[index], &der[index], &given.der[index].bytes),
+			0);
+		given.der[index].data = der[index];
+		given.x509[index] = chain.x509[index];
+	}
+	assert_int_equal(trust_verify_chain(&given, &request, &first, refusal), TRUST_OK);
+	memset(given.x509, 0, sizeof(given.x509));
+	given.resumed = 1;
+	for (int round = 0; round < 2; round++) {
+		memset(&again, 0xff, sizeof(again));
+		strcpy(refusal, "left over");
+		assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_OK);
+		assert_string_equal(refusal, "");
+		assert_string_equal(again.identity, first.identity);
+		assert_string_equal(again.group, first.group);
+		assert_string_equal(again.issuer_friendly_name, first.issuer_friendly_name);
+		assert_int_equal(again.role, first.role);
+		assert_int_equal(again.link_count, first.link_count);
+		assert_int_equal(again.valid_to_s, first.valid_to_s);
+		request.cache = NULL; /* read anew */
+	}
+	request.cache = cache;
+	request.group_authority = first.links[first.link_count - 1].authority;
+	request.identity_authority = first.links[0].authority;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_OK);
+	request.identity_authority = first.links[1].authority;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_REFUSED);
+	request.identity_authority = NULL;
+	request.group_authority = first.links[0].authority;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_REFUSED);
+	request.group_authority = NULL;
+	request.now_s = first.valid_to_s;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_OK);
+	request.now_s++;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_TIME);
+	request.now_s = first.valid_from_s - 1;
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_TIME);
+	request.now_s = NOW;
+	der[0][given.der[0].bytes - 1] ^= 1; /* in its signature */
+	assert_int_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_REFUSED);
+	given.der[0].bytes--;
+	assert_int_not_equal(trust_verify_chain(&given, &request, &again, refusal), TRUST_OK);
+	for (uint32_t index = 0; index < chain.count; index++)
+		OPENSSL_free(der[index]);
+	trust_cache_destroy(cache);
+}
+
+/* Far more chains than there is room for: each is judged rightly, and memory does not grow. */
+static void chains_known_are_bounded(void **state)
+{
+	struct world *world = *state;
+	struct trust_cache *cache = trust_cache_create();
+	struct trust_request request = {.now_s = NOW, .cache = cache};
+	struct chain chain = good_chain(world);
+	struct ph_chain given = {.count = chain.count};
+	struct trust_result result;
+	char refusal[REFUSAL_BYTES];
+	uint8_t *der[4];
+
+	for (uint32_t index = 0; index < chain.count; index++) {
+		assert_int_equal(
+			certificate_to_der(chain.x509[index], &der[index], &given.der[index].bytes),
+			0);
+		given.der[index].data = der[index];
+		given.x509[index] = chain.x509[index];
+	}
+	/* The same objects under bytes that differ: as many chains to the cache. */
+	for (int round = 0; round < 2000; round++) {
+		der[1][0] = (uint8_t)round;
+		der[1][1] = (uint8_t)(round >> 8);
+		assert_int_equal(trust_verify_chain(&given, &request, &result, refusal), TRUST_OK);
+		assert_int_equal(trust_verify_chain(&given, &request, &result, refusal), TRUST_OK);
+		assert_string_equal(result.identity, person(world, 2)->name);
+	}
+	for (uint32_t index = 0; index < chain.count; index++)
+		OPENSSL_free(der[index]);
+	trust_cache_destroy(cache);
+}
+
 #define world_test(function) cmocka_unit_test_setup_teardown(function, world_setup, world_teardown)
 
 int main(void)
@@ -738,6 +834,8 @@ int main(void)
 		world_test(cache_is_bounded),
 		world_test(threads_share_the_cache),
 		world_test(chain_of_the_engine),
+		world_test(chain_known_again),
+		world_test(chains_known_are_bounded),
 	};
 
 	return cmocka_run_group_tests_name("chain", tests, NULL, NULL);
