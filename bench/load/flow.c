@@ -328,6 +328,7 @@ static int hold(struct load_result *result)
 		memory_read(&result->memory_part) < 0 || cpu_read(&result->server_begin) < 0 ||
 		open_until(load.options.connections) < 0)
 		return -1;
+	fprintf(stderr, "peerhub-load: holding %u connections\n", load.opened);
 	begin_ns = now_ns();
 	if (cpu_read(&result->server_begin) < 0)
 		return -1;
