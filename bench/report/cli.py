@@ -24,6 +24,7 @@ def arguments(words):
     parser.add_argument("--compare", metavar="OLD", help="what became worse since this result; measures nothing")
     parser.add_argument("--with", dest="new", metavar="NEW", help="compare this result instead of the last one")
     parser.add_argument("--report", metavar="RESULT", help="draw the report of a result; measures nothing")
+    parser.add_argument("--markdown", metavar="RESULT", help="print the goals of a result as a table for a page")
     parser.add_argument("--out", metavar="DIR", help="where to write (build/bench)")
     parser.add_argument("--build", metavar="DIR", help="build directory of the programs (build/release)")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
@@ -82,6 +83,27 @@ def summary(data):
         print(f"{title:34} {one.against[:26]:26} {reached:>10}  goal {goal:>8}  {one.verdict}")
 
 
+def markdown(data):
+    """The table of docs/benchmarks.md."""
+    from . import result
+    from .plots import unit_text
+    from .scenarios import ROWS
+
+    rows = list(ROWS)
+    print("| what | scenario | ours | against | goal | reached | |")
+    print("|---|---|---|---|---|---|---|")
+    for one in sorted(result.judgements(data), key=lambda one: rows.index(one.row)):
+        reached = unit_text(one.reached, one.unit)
+        goal = "≤ " + unit_text(one.goal, one.unit)
+        if one.is_ratio:
+            reached = "—" if one.reached is None else f"{one.reached:.2f} × ({one.low:.2f} … {one.high:.2f})"
+            goal = f"≤ {one.goal:g} ×"
+        theirs = f" {unit_text(one.theirs, one.unit)}" if one.theirs is not None else ""
+        title = one.title + (f", {one.figure}" if one.figure else "")
+        print(f"| {title} | `{one.scenario}` | {unit_text(one.ours, one.unit)} | {one.against}{theirs} | {goal} | "
+              f"{reached} | {one.verdict} |")  # fmt: skip
+
+
 def measure(options, root, words, out):
     from . import driver
     from .process import Failed
@@ -125,6 +147,15 @@ def main(root, words):
 
         for scenario in SCENARIOS:
             print(f"{scenario.name:24} {'short' if scenario.short else 'full ':5} {scenario.row}: {scenario.title}")
+        return 0
+    if options.markdown:
+        from . import result
+
+        try:
+            markdown(result.load(options.markdown))
+        except result.Bad as error:
+            print(f"ci/bench: {error}", file=sys.stderr)
+            return USAGE_ERROR
         return 0
     os.makedirs(out, exist_ok=True)
     if options.compare:

@@ -137,7 +137,8 @@ def core_distance_ns(program, cores):
 
 
 def distance_word(nanoseconds):
-    """The two placements of these machines: about 40 ns is near, about 230 ns is far."""
-    if nanoseconds is None:
+    """The two placements of these machines: about 40 ns is near, about 230 ns is far. On a machine that is
+    too busy to tell, nobody knows."""
+    if nanoseconds is None or nanoseconds > 1000:
         return "unknown"
     return "near" if nanoseconds < 110 else "far"

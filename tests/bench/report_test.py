@@ -103,6 +103,7 @@ class Figures(unittest.TestCase):
         self.assertEqual(machine.distance_word(41.0), "near")
         self.assertEqual(machine.distance_word(230.0), "far")
         self.assertEqual(machine.distance_word(None), "unknown")
+        self.assertEqual(machine.distance_word(35000.0), "unknown")
 
 
 class Judging(unittest.TestCase):
