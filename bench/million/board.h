@@ -56,6 +56,7 @@ struct side {
 	_Atomic uint64_t wins, losses; /* ph_close: 0, -ENOENT */
 	_Atomic uint64_t faults; /* of the audit: no or two final events, no or two winners */
 	_Atomic uint64_t resets; /* final events that were no graceful end */
+	_Atomic uint64_t deadlines; /* of those, ends that were not answered in time */
 	_Atomic uint64_t close_begin_ns, close_issued_ns, closed_last_ns;
 	_Atomic uint64_t cpu_us; /* user and system so far */
 };

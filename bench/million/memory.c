@@ -16,7 +16,7 @@ static int memory_of(bool plain, uint64_t to)
 		.peer_shards = 1,
 		.peers = 1,
 		.threads = 2,
-		.window = 256,
+		.window = 32, /* what handshakes leave in the heap follows those at once */
 		.close_window = 10000,
 		.message_bytes = 64,
 		.settle_seconds = 4, /* the allocator's pages that are free go back in 2 */

@@ -14,7 +14,7 @@
 #define PLAN_SHARD_CONNECTIONS 15625u
 /* Of the 28,232 ports that a source address has, less than half: connect tries those of one parity first, and
  * when all are taken it tries all in vain before it comes to the others (2 ms and more for each connection). */
-#define PLAN_SOURCE_CONNECTIONS 14000u
+#define PLAN_SOURCE_CONNECTIONS 12000u
 #define PLAN_SOURCES_MAX 250u
 #define PLAN_RECEIVE_BYTES (1u << 20) /* provided buffers of a shard, where there are many */
 

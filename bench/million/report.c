@@ -182,7 +182,7 @@ void report_close(const struct plan *plan, const struct outcome *outcome, FILE *
 /* ---- verdict ----------------------------------------------------------------------------- */
 
 struct sums {
-	uint64_t opened, failed, verified, spoiled, closed, wins, losses, faults, resets;
+	uint64_t opened, failed, verified, spoiled, closed, wins, losses, faults, resets, deadlines;
 };
 
 static struct sums sums_of(const struct plan *plan, const struct board *board, int side)
@@ -202,6 +202,7 @@ static struct sums sums_of(const struct plan *plan, const struct board *board, i
 		sums.losses += atomic_load(&one->losses);
 		sums.faults += atomic_load(&one->faults);
 		sums.resets += atomic_load(&one->resets);
+		sums.deadlines += atomic_load(&one->deadlines);
 	}
 	return sums;
 }
@@ -216,10 +217,10 @@ bool report_verdict(const struct plan *plan, const struct outcome *outcome, FILE
 
 		fprintf(out,
 			"%-5s opened %" PRIu64 ", messages checked %" PRIu64 ", wrong %" PRIu64
-			", final events %" PRIu64 ", resets %" PRIu64 ", openings failed %" PRIu64
-			", audit faults %" PRIu64,
+			", final events %" PRIu64 ", resets %" PRIu64 " (%" PRIu64
+			" at the deadline), openings failed %" PRIu64 ", audit faults %" PRIu64,
 			side_names[side], sums.opened, sums.verified, sums.spoiled, sums.closed,
-			sums.resets, sums.failed, sums.faults);
+			sums.resets, sums.deadlines, sums.failed, sums.faults);
 		if (closes)
 			fprintf(out, ", closes won %" PRIu64 " and lost %" PRIu64, sums.wins,
 				sums.losses);

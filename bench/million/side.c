@@ -325,7 +325,8 @@ static int hub_start(struct book *book)
 	/* Idle connections ping each other: a million of them every 30 s would be the load itself. */
 	options.ping_interval_ms = 3600u * 1000u;
 	options.timeout_dead_ms = 3u * 3600u * 1000u;
-	options.timeout_close_ms = 30000;
+	/* A quick close is not asked for here but a clean one, however busy the machine is. */
+	options.timeout_close_ms = 120000;
 	options.timeout_handshake_ms = 60000;
 	options.flags = plan->fast_decode ? PH_HUB_TLS_FAST_DECODE : 0;
 	options.user = book;
@@ -519,6 +520,10 @@ static int close_all(struct book *book)
 /* All records of connections that were open, after their end. */
 static void audit(struct book *book, bool closed_here)
 {
+	struct ph_statistics stats;
+
+	ph_stats(book->hub, &stats);
+	atomic_store(&book->side->deadlines, stats.closes_deadline);
 	for (size_t i = 0; i < book->record_count; i++) {
 		const struct record *record = &book->records[i];
 
