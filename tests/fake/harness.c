@@ -3,6 +3,7 @@
 
 #include "engine/digest.h"
 #include "engine/memory.h"
+#include "engine/resume.h"
 #include "engine/wire.h"
 
 #include <errno.h>
@@ -253,6 +254,11 @@ int harness_start(struct harness *harness, const struct ph_options *options)
 		shard_destroy(harness->shard);
 		return status;
 	}
+	if (options->flags & PH_HUB_RESUME) {
+		harness->hub.resume = resume_create(8);
+		if (harness->hub.resume == NULL)
+			harness_breach("no memory for secrets");
+	}
 	harness->hub.shards[0] = harness->shard;
 	harness->hub.shard_count = 1;
 	harness->ring = harness->shard->ring;
@@ -329,6 +335,8 @@ void harness_end(struct harness *harness)
 		}
 	} while (!shard_is_done(harness->shard));
 	harness->shard->home->table.generation_last = UINT32_MAX;
+	resume_destroy(harness->hub.resume);
+	harness->hub.resume = NULL;
 	for (uint32_t i = 0; i < harness->peer_count; i++) {
 		if (harness->peers[i].opened > 0 && harness->peers[i].closed != 1)
 			harness_breach("%llx was opened and never closed",

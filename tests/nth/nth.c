@@ -634,15 +634,11 @@ static void run_stop_abort(void *context)
 }
 
 /* Both ends are the engine's: a whole life of two connections in one shard. */
-static void run_life(void *context)
+static void live_once(struct world *world, bool has_data)
 {
-	struct world *world = context;
 	uint64_t dialled, accepted = 0;
 	int32_t a, b = -1;
 
-	world_begin(world);
-	world_listen(world, PH_FRAMING_MESSAGE, true);
-	world_arm(world);
 	dialled = world_dial(world, PH_FRAMING_MESSAGE, true);
 	WORLD_UNTIL(world,
 		world_is_over(world, dialled) ||
@@ -664,9 +660,11 @@ static void run_life(void *context)
 	WORLD_UNTIL(world,
 		world_is_over(world, dialled) ||
 			(world_is_open(world, dialled) && world_is_open(world, accepted)));
-	world_send(world, dialled, 5000);
-	world_turns(world, 2);
-	world_send(world, dialled, 10);
+	if (has_data) {
+		world_send(world, dialled, 5000);
+		world_turns(world, 2);
+		world_send(world, dialled, 10);
+	}
 	world_turns(world, 2);
 	if (dialled != 0)
 		(void)harness_close(&world->it, dialled, PH_GRACEFUL);
@@ -674,6 +672,32 @@ static void run_life(void *context)
 	if (accepted != 0)
 		(void)harness_close(&world->it, accepted, PH_GRACEFUL);
 	world_expect_over(world);
+}
+
+static void run_life(void *context)
+{
+	struct world *world = context;
+
+	world_begin(world);
+	world_listen(world, PH_FRAMING_MESSAGE, true);
+	world_arm(world);
+	live_once(world, true);
+	world_end(world);
+}
+
+/* Who was there once comes back by its secret, and gets another. */
+static void run_resume(void *context)
+{
+	struct world *world = context;
+
+	world->hub_flags = PH_HUB_RESUME;
+	world_begin(world);
+	world_listen(world, PH_FRAMING_MESSAGE, true);
+	live_once(world, false);
+	world_arm(world);
+	live_once(world, true);
+	if (world->point->nth == 0 && harness_counter(&world->it, COUNTER_resumes_accepted) != 1)
+		nth_fault("nobody came back by a secret");
 	world_end(world);
 }
 
@@ -786,6 +810,7 @@ static const struct nth_scenario scenarios[] = {
 	{"stop", "the stop of a shard, gracefully", run_stop, 0, 2},
 	{"stop_abort", "the stop of a shard, by aborts", run_stop_abort, 0, 0},
 	{"life", "a whole life, both ends the engine's", run_life, 0, 4},
+	{"resume", "a life, and another by the secret of the first", run_resume, 0, 4},
 	{"openssl_send", "send, with OpenSSL instead of our record layer", run_openssl_send, 0, 2},
 	{"openssl_receive", "receive, the same", run_openssl_receive, 0, 2},
 	{"openssl_answered", "close_answered, the same", run_openssl_answered, 0, 0},

@@ -4,6 +4,7 @@
 
 #include "engine/digest.h"
 #include "engine/memory.h"
+#include "engine/resume.h"
 #include "engine/wire.h"
 #include "tests/engine/test_certs.h"
 #include "tests/nth/inject.h"
@@ -496,6 +497,7 @@ void world_end(struct world *world)
 	for (uint32_t i = 0; i < it->peer_count; i++)
 		free(it->peers[i].data);
 	memory_free(it->hub.tags_ended);
+	resume_destroy(it->hub.resume);
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		sem_destroy(&it->hub.listeners[i].done);
 	pthread_mutex_destroy(&it->hub.lock);
