@@ -3,6 +3,7 @@
  *
  *   conn.c   one connection: connect, TLS, greeting, frames out and in, end
  *   flow.c   what is sent when: the modes, the stages opening, warm-up, measuring, draining
+ *   curve.c  all of that for CURVE, through libzmq
  *
  * It shares no code with the engine, so that a fault of the engine cannot hide itself here.
  */
@@ -100,5 +101,9 @@ struct load_result {
 };
 
 int flow_run(struct load_result *result); /* 0, or -1: it could not run; the message is written */
+
+/* ---- curve.c: the same for zmq with CURVE, echoes in a closed loop ----------------------- */
+
+int curve_run(struct load_result *result);
 
 #endif

@@ -119,7 +119,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "peerhub-load: timer slack: %s\n", strerror(errno));
 	descriptors_raise();
 	pattern_init();
-	status = flow_run(&result);
+	if (load.options.framing == FRAMING_ZMQ && load.options.tls)
+		status = curve_run(&result);
+	else
+		status = flow_run(&result);
 	if (status < 0)
 		load.errors += load.errors == 0;
 	result_print(&result);

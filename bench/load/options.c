@@ -229,6 +229,9 @@ static int options_check(struct load_options *options)
 		if (!options->tls)
 			return usage_error("--mode handshake needs --tls", NULL);
 	}
+	if (options->tls && options->framing == FRAMING_ZMQ &&
+		(options->mode != MODE_ECHO || options->rate > 0 || options->connections > 10000))
+		return usage_error("CURVE is for --mode echo in a closed loop", NULL);
 	if (options->tls && options->framing == FRAMING_NNG)
 		return usage_error("nng has no --tls here", NULL);
 	if (options->tls && options->framing != FRAMING_ZMQ && options->pki == NULL)

@@ -113,6 +113,11 @@ for name in nng zmq; do
 	good --framing "$name" --size 1000 --in-flight 16
 	finish
 done
+if [ -x "$build/bench/peer-zmq" ]; then
+	begin "$build/bench/peer-zmq" --port 0 --threads 1 --framing message "${tls[@]}"
+	good --framing zmq --in-flight 16 "${tls[@]}"
+	finish
+fi
 begin "$build/bench/peer-relay" --port 0 --threads 1 --framing message
 good --framing message --mode relay --in-flight 4
 finish
