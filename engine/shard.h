@@ -20,7 +20,7 @@
 #define LISTENERS_MAX 64u /* of one hub: slots of a small table, never reused while closing */
 #define SHARD_MAIL_PER_TURN 4096u /* so that a flood of mail cannot starve the ring */
 #define SHARD_WORK_BYTES 65536u /* input one connection may have looked at in a turn */
-#define SHARD_HANDSHAKES_PER_TURN 4u /* a step costs some 0.3 ms in which nobody else is served */
+#define SHARD_HANDSHAKES_PER_TURN 2u /* a step costs some 0.3 ms in which nobody else is served */
 #define SHARD_HELLOS_IN_ORDER 64u /* when more strangers wait the newest is next */
 #define SHARD_HELD_MAX 128u /* what one enter was seen to accept behind a pause is 40 to 90 */
 /* Direct descriptors beside the connections': accepts behind a pause, and those being closed. */

@@ -373,7 +373,8 @@ static void storm_run(struct attack_run *run, struct victim *victim, struct hone
 void attack_storm(struct attack_run *run)
 {
 	uint32_t count = attack_size(run, 2000, 300, 60), honest_count = run->is_full ? 64 : 8;
-	struct ph_options options = {.connections_per_shard = 8192};
+	/* One core for the hub, one for everybody else. */
+	struct ph_options options = {.shard_count = 1, .connections_per_shard = 16384};
 	SSL_CTX *context = pki_client(run->pki, "storm");
 	static struct victim victim;
 	static struct honest honest;
