@@ -35,9 +35,9 @@ run() {
 }
 err_has() { grep -qF -- "$1" "$dir/err" || fail "stderr lacks \"$1\""; }
 out_has() { grep -qF -- "$1" "$dir/out" || fail "stdout lacks \"$1\""; }
-# until CONDITION...: it holds within 30 s.
+# until_true CONDITION...: it holds within a minute or two.
 until_true() {
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		"$@" && return 0
 		sleep 0.1
 	done
