@@ -210,7 +210,7 @@ void send_call(benchmark::State &state, bool is_warm)
 BENCHMARK_CAPTURE(send_call, warm, true)->Name("send_warm")->Arg(64)->Arg(1024)->Iterations(200);
 BENCHMARK_CAPTURE(send_call, busy, false)->Name("send_busy")->Arg(64)->Arg(1024)->Iterations(200);
 
-/* ---- p2p.h ---- */
+/* ---- p2p.h: before any benchmark that turns the fast key decoding on, as files come by their names ---- */
 
 void p2p_close(benchmark::State &state, bool is_warm)
 {
