@@ -155,14 +155,16 @@ static void argument_add(struct soak *soak, const char *text)
 
 static void stage_arguments(struct soak *soak, const struct stage *stage)
 {
-	uint32_t least = 16, most = (uint32_t)soak->connections;
+	uint32_t least = 16, most = (uint32_t)soak->connections, count;
 	char text[512], number[32], seed[32], *rest = NULL;
 
 	/* TLS handshakes are dear: such stages are smaller, so that they are many. */
 	if (strstr(stage->arguments, "mutual") != NULL && most > 300)
 		most = 300 + (most - 300) / 10;
-	snprintf(number, sizeof(number), "%u",
-		least + random_below(&soak->random, most - least + 1));
+	/* The engine keeps its shard records, each with a table of slots and a descriptor, for later hubs of at
+	 * most that size: the first rotation, which the others are compared with, has the largest. */
+	count = least + random_below(&soak->random, most - least + 1);
+	snprintf(number, sizeof(number), "%u", soak->rotations == 0 ? most : count);
 	snprintf(text, sizeof(text), "%s", stage->arguments);
 	soak->argc = 0;
 	argument_add(soak, kind_names[stage->kind]);
