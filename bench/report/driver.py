@@ -355,8 +355,8 @@ def targets(build):
     done = subprocess.run(["cmake", "--build", build, "--target", "help"], capture_output=True, check=False,
                           text=True)  # fmt: skip
     names = {line.split(":")[0].strip(". ") for line in done.stdout.splitlines()}
-    wanted = {"peerhub-bench", "peerhub-echo", "peerhub-stress", "peerhub-load", "peerhub-cli"}
-    return sorted(name for name in names if name in wanted or name.startswith("peer-"))
+    ours = ["peerhub-bench", "peerhub-echo", "peerhub-stress", "peerhub-load"]
+    return ours + sorted(name for name in names if name.startswith("peer-"))
 
 
 def build_programs(root, build, say):
