@@ -630,6 +630,7 @@ static int serve_all(struct hub *hub, char **names, size_t count)
 
 	while (begun < count && serve(hub, names[begun]) == 0)
 		begun++;
+	/* One hub serves all groups of a process, until PeerGroupShutdown. */
 	if (begun > 0)
 		native = hub->groups[0].node.hub;
 	if (begun == count && native != NULL && service_start(native, hub->identity) == 0)

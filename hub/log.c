@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -20,7 +21,9 @@
 #include "check.h"
 #include "text.h"
 
-#define LINE_BYTES_MAX 8192u /* a receipt with both texts escaped to the last byte fits */
+/* PIPE_BUF: a pipe that polls writable takes this whole and without blocking. A receipt fits, but for one whose
+ * texts are all control characters. */
+#define LINE_BYTES_MAX 4096u
 #define JOURNAL_PATH "/run/systemd/journal/socket"
 
 static struct {
@@ -201,12 +204,28 @@ static bool journal_send(const struct line *line)
 	return is_sent;
 }
 
+/* To stderr, whatever it is, without ever waiting for it: a reader that sleeps must not stop a shard. */
+static bool line_write(const struct line *line)
+{
+	struct pollfd poll_out = {.fd = STDERR_FILENO, .events = POLLOUT};
+	ssize_t written;
+
+	do {
+		written = send(STDERR_FILENO, line->text, line->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (written < 0 && errno == ENOTSOCK) {
+			if (poll(&poll_out, 1, 0) != 1 || !(poll_out.revents & POLLOUT))
+				return false;
+			written = write(STDERR_FILENO, line->text, line->bytes);
+		}
+	} while (written < 0 && errno == EINTR);
+	return written == (ssize_t)line->bytes;
+}
+
 void log_event(enum config_log_level level, const char *event, const struct log_field *fields,
 	unsigned count)
 {
 	unsigned format = atomic_load(&logging.format);
 	struct line line;
-	ssize_t written;
 
 	assert(count <= LOG_FIELDS_MAX);
 	if (level > atomic_load(&logging.level))
@@ -224,10 +243,7 @@ void log_event(enum config_log_level level, const char *event, const struct log_
 		line.bytes = 0; /* no journald here: plain text is better than nothing */
 		compose_words(&line, CONFIG_LOG_TEXT, level, event, fields, count);
 	}
-	do
-		written = write(STDERR_FILENO, line.text, line.bytes);
-	while (written < 0 && errno == EINTR);
-	if (written != (ssize_t)line.bytes)
+	if (!line_write(&line))
 		atomic_fetch_add(&logging.lost, 1);
 }
 
