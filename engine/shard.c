@@ -365,7 +365,8 @@ static bool accept_has_room(const struct shard *shard)
 
 /* Pause accepting before the tables are full: the kernel would accept, find no room, and close the
  * stranger's connection. The backlog keeps them instead; whom the kernel accepts before it hears of the
- * pause we keep (shard_hold). */
+ * pause we keep (shard_hold). One accept may bring a whole backlog: then there are more handshakes than
+ * handshakes_per_shard, for nobody is refused whom a slot can hold. */
 void shard_accept_update(struct shard *shard)
 {
 	uint32_t handshakes_max = shard->hub->options.handshakes_per_shard;
@@ -434,13 +435,26 @@ static void shard_let_in(struct shard *shard, struct listener *listener, int32_t
 	conn_accept(&shard->conns[index], listener, file);
 }
 
+static void shard_held_next_in(struct shard *shard)
+{
+	struct held held = shard->held[shard->held_at];
+
+	shard->held_at = (shard->held_at + 1) % SHARD_HELD_MAX;
+	shard->held_count--;
+	shard_let_in(shard, &shard->listeners[held.listener], held.file);
+}
+
+/* When the queue is full the oldest is let in without room for handshakes; without a slot the last is refused. */
 static void shard_hold(struct shard *shard, const struct listener *listener, int32_t file)
 {
 	struct held *held;
 
 	if (shard->held_count == SHARD_HELD_MAX) {
-		shard_refuse(shard, file);
-		return;
+		if (slot_free_count(&shard->home->table) == 0) {
+			shard_refuse(shard, file);
+			return;
+		}
+		shard_held_next_in(shard);
 	}
 	held = &shard->held[(shard->held_at + shard->held_count++) % SHARD_HELD_MAX];
 	*held = (struct held){file, listener->index, listener->generation};
@@ -461,13 +475,8 @@ static void shard_held_let_in(struct shard *shard)
 {
 	if (shard->held_count == 0)
 		return;
-	while (shard->held_count > 0 && accept_has_room(shard)) {
-		struct held *held = &shard->held[shard->held_at];
-
-		shard->held_at = (shard->held_at + 1) % SHARD_HELD_MAX;
-		shard->held_count--;
-		shard_let_in(shard, &shard->listeners[held->listener], held->file);
-	}
+	while (shard->held_count > 0 && accept_has_room(shard))
+		shard_held_next_in(shard);
 	shard_accept_update(shard);
 }
 
@@ -578,19 +587,20 @@ static void shard_on_completion(struct shard *shard, const struct ring_completio
 
 /*
  * How far back silence is silence. A turn that got few completions has got all that there were when it
- * entered the kernel. After one that got many there may be more, handed over bit by bit: no more than twice
- * as many as there are connections, in order.
+ * entered the kernel. After one that got many there may be more, handed over bit by bit, in order: before
+ * all have had their turn no more than SHARD_HEARD_EACH for each connection; and what accepts bring, of
+ * which there is no such bound, so they are counted only to tell few from many.
  */
-static void shard_heard(struct shard *shard, uint32_t count)
+static void shard_heard(struct shard *shard, uint32_t count, uint32_t accepts)
 {
 	if (count < SHARD_HEARD_BATCH) {
 		shard->heard_ns = shard->entered_ns;
 		shard->unheard_ns = 0;
 	} else if (shard->unheard_ns == 0) {
 		shard->unheard_ns = shard->entered_ns;
-		shard->unheard_count = 2 * shard->slot_count;
-	} else if (count < shard->unheard_count) {
-		shard->unheard_count -= count;
+		shard->unheard_count = SHARD_HEARD_EACH * shard->slot_count;
+	} else if (count - accepts < shard->unheard_count) {
+		shard->unheard_count -= count - accepts;
 	} else {
 		shard->heard_ns = shard->unheard_ns;
 		shard->unheard_ns = 0;
@@ -600,14 +610,15 @@ static void shard_heard(struct shard *shard, uint32_t count)
 static void shard_decode(struct shard *shard)
 {
 	struct ring_completion done;
-	uint32_t count = 0;
+	uint32_t count = 0, accepts = 0;
 
 	while (ring_next(shard->ring, &done)) {
 		count++;
+		accepts += done.user_data >> 56 == OP_ACCEPT;
 		shard_on_completion(shard, &done);
 	}
 	shard_count(shard, COUNTER_completions, count);
-	shard_heard(shard, count);
+	shard_heard(shard, count, accepts);
 	if (ring_overflowed(shard->ring))
 		SHARD_COUNT(shard, cq_overflows);
 }

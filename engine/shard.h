@@ -22,9 +22,11 @@
 #define SHARD_WORK_BYTES 65536u /* input one connection may have looked at in a turn */
 #define SHARD_HANDSHAKES_PER_TURN 2u /* a step costs some 0.3 ms in which nobody else is served */
 #define SHARD_HELLOS_IN_ORDER 64u /* when more strangers wait the newest is next */
-#define SHARD_HELD_MAX 128u /* what one enter was seen to accept behind a pause is 40 to 90 */
+#define SHARD_HELD_MAX 128u /* seen to arrive behind a pause: 40 to 90; a backlog may be more */
 /* Direct descriptors beside the connections': accepts behind a pause, and those being closed. */
 #define SHARD_FILES_SPARE (SHARD_HELD_MAX + 32u)
+/* The kernel takes a multishot receive 33 times at once before it is the next one's turn; and a send. */
+#define SHARD_HEARD_EACH 34u
 #define SHARD_HEARD_BATCH 16u /* the kernel hands over 20 completions at once, or all there are */
 #define SHARD_CLOSES_PER_TURN 512u
 #define SHARD_TIMERS_PER_TURN 4096u
@@ -116,7 +118,7 @@ struct shard {
 	uint32_t refused_count, refused_max; /* max: as many as the ring has direct descriptors */
 	struct held held[SHARD_HELD_MAX]; /* a queue, oldest at held_at */
 	uint32_t held_at, held_count;
-	uint32_t handshakes; /* accepted, not yet open: never more than handshakes_per_shard */
+	uint32_t handshakes; /* accepted, not yet open; may pass handshakes_per_shard: shard_hold */
 	bool accept_paused;
 	bool wake_armed;
 	bool stopping;
