@@ -841,6 +841,7 @@ static void conn_open_finish(struct conn *conn)
 	conn->time_open_ns = shard->now_ns;
 	conn->time_sent_ns = shard->now_ns;
 	if (!slot_become_open(conn_slot(conn))) {
+		conn->time_open_ns = 0;
 		/* WELCOME must not leave any more: the opener would be open with nobody. */
 		if (conn->accepted)
 			chain_clear(&conn->out);

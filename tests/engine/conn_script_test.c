@@ -267,6 +267,7 @@ static void close_inside_on_connect_and_the_peer_goes_on(void **state)
 	assert_int_equal(harness_peer(&it, id)->opened, 0);
 	assert_int_equal(harness_peer(&it, id)->closed, 1);
 	assert_int_equal(harness_peer(&it, id)->receipt.reason, PH_REASON_LOCAL_CLOSE);
+	assert_int_equal(harness_peer(&it, id)->receipt.time_open_ns, 0); /* it never was */
 	assert_int_equal(peer_heard(&it, file, WIRE_WELCOME), 0);
 }
 
