@@ -34,9 +34,10 @@
 #define ENTER_COMPLETIONS_MAX 1024u
 /* Provided buffers go round: whatever the kernel has been given it touches, one after the other. So it
  * gets a part first, which stays in the caches and is all that idle connections cost, and more when few
- * are left: as many again, until it has all. */
+ * are left: as many again, until it has all. An enter may take more than are left (33 a connection):
+ * who then finds none is starved until the next. */
 #define BUFFERS_FIRST 256u
-#define BUFFERS_LOW 64u /* an enter's task works take some 20 at a time */
+#define BUFFERS_LOW (BUFFERS_FIRST / 2)
 
 struct ring {
 	struct io_uring uring;
@@ -236,13 +237,19 @@ int ring_enter(struct ring *ring, uint32_t wait_count, uint64_t timeout_ns)
 		status = io_uring_submit_and_wait_timeout(
 			&ring->uring, &cqe, wait_count, &timeout, NULL);
 	}
+	/* An enter that could not submit all left before it looked for completions. */
+	if (status == -EAGAIN || status == -EBUSY || io_uring_sq_ready(&ring->uring) > 0) {
+		int looked = io_uring_get_events(&ring->uring);
+
+		if (looked < 0)
+			status = looked;
+		else if (status == -EAGAIN || status == -EBUSY)
+			status = 0;
+	}
 	ring_fetch(ring, io_uring_cq_ready(&ring->uring) - before);
 	if (io_uring_cq_has_overflow(&ring->uring))
 		ring->overflow_seen = true;
-	if (status >= 0 || status == -EINTR || status == -ETIME || status == -EAGAIN ||
-		status == -EBUSY)
-		return 0;
-	return status;
+	return status >= 0 || status == -EINTR || status == -ETIME ? 0 : status;
 }
 
 bool ring_next(struct ring *ring, struct ring_completion *completion)
