@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define TAGS_SPARE 64u /* room kept ready, so that a group can end when memory is short */
+#define PLACES_MIN 32u /* of a shard, however low the descriptor limit is */
 #define FILES_OF_OTHERS 64u /* normal descriptors left to the rest of the process */
 
 /* ---- options ---------------------------------------------------------------------------- */
@@ -89,6 +90,15 @@ static int options_fill(struct ph_options *options, char *why)
 	return 0;
 }
 
+/* The kernel wants a table of direct descriptors within the limit. */
+static bool direct_table_fits(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+		limit.rlim_max >= SHARD_FILES_SPARE + PLACES_MIN;
+}
+
 /* What the descriptor limit allows: a table per shard with direct descriptors, else one for all. */
 static void options_clamp(struct ph_options *options, bool direct)
 {
@@ -98,12 +108,13 @@ static void options_clamp(struct ph_options *options, bool direct)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
 		return;
 	if (direct)
-		most = limit.rlim_max > 2 * SHARD_FILES_SPARE ? limit.rlim_max - SHARD_FILES_SPARE
-							      : 32;
+		most = limit.rlim_max;
 	else
-		most = limit.rlim_max > 2 * FILES_OF_OTHERS
+		most = limit.rlim_max > FILES_OF_OTHERS
 			? (limit.rlim_max - FILES_OF_OTHERS) / options->shard_count
-			: 32;
+			: 0;
+	/* Those held behind a pause have descriptors, too. */
+	most = most > SHARD_FILES_SPARE + PLACES_MIN ? most - SHARD_FILES_SPARE : PLACES_MIN;
 	if (options->connections_per_shard > most)
 		options->connections_per_shard = (uint32_t)most;
 }
@@ -237,7 +248,7 @@ int ph_hub_start(const struct ph_options *options, const struct ph_callbacks *ca
 			memcpy(why, text, sizeof(text));
 		goto undo_hub;
 	}
-	if (hub->options.flags & PH_HUB_NO_DIRECT_DESCRIPTORS)
+	if ((hub->options.flags & PH_HUB_NO_DIRECT_DESCRIPTORS) || !direct_table_fits())
 		hub->features.direct = false;
 	options_clamp(&hub->options, hub->features.direct);
 	hub->tags_capacity = 4 * TAGS_SPARE;

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -712,6 +714,58 @@ static void hub_without_direct_descriptors(void **state)
 	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
 }
 
+/* In a process of its own: how many places a hub has under a hard limit; one connection opens and closes. */
+static unsigned places_under_limit(rlim_t files, unsigned shards, uint32_t flags)
+{
+	struct ph_options options = {
+		.shard_count = shards, .connections_per_shard = 512, .flags = flags};
+	const struct rlimit limit = {.rlim_cur = files, .rlim_max = files};
+	struct ph_statistics stats;
+	static struct seen seen;
+	unsigned places = 0;
+	int ends[2], status;
+	ph_address to;
+	pid_t child;
+
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		/* Whatever fails here ends the process without the last word. */
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			_exit(1);
+		seen_init(&seen);
+		to = hub_begin_with(&seen, PH_FRAMING_MESSAGE, options);
+		ph_stats(seen.hub, &stats);
+		places = (unsigned)stats.slots;
+		(void)dial(&seen, to, PH_FRAMING_MESSAGE);
+		seen_wait(&seen, &seen.opened, 2);
+		if (ph_hub_stop(seen.hub, PH_GRACEFUL) < 0 || seen.closed != 2)
+			_exit(1);
+		_exit(write(ends[1], &places, sizeof(places)) != sizeof(places));
+	}
+	close(ends[1]);
+	if (read(ends[0], &places, sizeof(places)) != sizeof(places))
+		places = 0;
+	close(ends[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? places : 0;
+}
+
+/* A low limit makes the tables small, and leaves descriptors for the strangers held behind a pause; where
+ * there is no room for a table of direct descriptors the hub works without. */
+static void hub_under_low_descriptor_limits(void **state)
+{
+	(void)state;
+	assert_int_equal(places_under_limit(100, 1, 0), 32);
+	assert_int_equal(places_under_limit(191, 1, 0), 32);
+	assert_int_equal(places_under_limit(192, 1, 0), 32);
+	assert_in_range(
+		places_under_limit(300, 1, 0), 76, 140); /* without direct descriptors: 76 */
+	assert_int_equal(places_under_limit(1024, 4, PH_HUB_NO_DIRECT_DESCRIPTORS), 320);
+	assert_int_equal(places_under_limit(1024, 1, PH_HUB_NO_DIRECT_DESCRIPTORS), 512);
+}
+
 /* Pings keep an idle connection alive beyond the time after which silence is called dead. */
 static void hub_pings_keep_alive(void **state)
 {
@@ -833,6 +887,7 @@ int main(void)
 		cmocka_unit_test(hub_find_connections_tag_end),
 		cmocka_unit_test(hub_error_codes),
 		cmocka_unit_test(hub_without_direct_descriptors),
+		cmocka_unit_test(hub_under_low_descriptor_limits),
 		cmocka_unit_test(hub_pings_keep_alive),
 		cmocka_unit_test(hub_silent_peers_are_ended),
 		cmocka_unit_test(hub_graceful_close_has_a_deadline),
