@@ -234,6 +234,23 @@ SSL *tls_settled_find(struct tls_shard *shard, enum tls_role role, const SSL *ss
 
 /* ---- a shard ---------------------------------------------------------------------------- */
 
+#define SUITES 2 /* AES-128-GCM and ChaCha20-Poly1305 */
+
+/*
+ * OpenSSL 3.0 leaves out of a context, silently, every algorithm that it had no memory for when it looked:
+ * such a context would refuse each handshake with "no ciphers available". Better no context.
+ */
+static bool role_is_whole(SSL_CTX *role)
+{
+	SSL *ssl = SSL_new(role);
+	STACK_OF(SSL_CIPHER) *ciphers = ssl != NULL ? SSL_get1_supported_ciphers(ssl) : NULL;
+	bool is_whole = ciphers != NULL && sk_SSL_CIPHER_num(ciphers) == SUITES;
+
+	sk_SSL_CIPHER_free(ciphers);
+	SSL_free(ssl);
+	return is_whole;
+}
+
 static SSL_CTX *create_role(struct tls_shard *shard, const SSL_METHOD *method)
 {
 	SSL_CTX *role = SSL_CTX_new_ex(shard->library, NULL, method);
@@ -261,7 +278,8 @@ static SSL_CTX *create_role(struct tls_shard *shard, const SSL_METHOD *method)
 			role, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") != 1 ||
 		SSL_CTX_set1_groups_list(role, "X25519:P-256") != 1 ||
 		SSL_CTX_set1_sigalgs_list(
-			role, "ecdsa_secp256r1_sha256:ed25519:rsa_pss_rsae_sha256") != 1) {
+			role, "ecdsa_secp256r1_sha256:ed25519:rsa_pss_rsae_sha256") != 1 ||
+		!role_is_whole(role)) {
 		SSL_CTX_free(role);
 		return NULL;
 	}
@@ -299,7 +317,9 @@ int tls_shard_create(const struct tls_events *events, uint32_t flags, struct tls
 	assert(events->on_hello != NULL);
 	assert(events->on_verify != NULL);
 	ERR_clear_error();
-	if (!bio_method_ensure())
+	/* Its default context is made once in a process. Where there was no memory for it, there is none for
+	 * ever, and OpenSSL 3.0 crashes in whatever uses it. */
+	if (OSSL_LIB_CTX_get0_global_default() == NULL || !bio_method_ensure())
 		return create_failure();
 	if ((flags & PH_HUB_TLS_FAST_DECODE) != 0)
 		(void)tls_decode_enable(); /* the plain path does the same, slower */
