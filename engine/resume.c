@@ -1,11 +1,12 @@
 /*
  * Resumption secrets; see resume.h. Two tables of chained buckets, each with a list from the oldest to the
- * newest. What has been taken out is nobody's but the taker's, so the lock is never held while anything is
- * computed, wiped or freed.
+ * newest; the one of what was issued has a second set of buckets, by peer. What has been taken out is nobody's
+ * but the taker's, so the lock is never held while anything is computed, wiped or freed.
  */
 #include "engine/resume.h"
 
 #include "engine/check.h"
+#include "engine/digest.h"
 #include "engine/memory.h"
 
 #include <openssl/crypto.h>
@@ -49,13 +50,15 @@ static bool read_authority(const X509 *x509, struct resume_link *link)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH], *der = NULL;
 	int bytes = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x509), &der);
+	bool is_made;
 
 	if (bytes <= 0)
 		return false;
-	SHA256(der, (size_t)bytes, digest);
+	is_made = SHA256(der, (size_t)bytes, digest) != NULL;
 	OPENSSL_free(der);
-	memcpy(link->authority, digest, sizeof(link->authority));
-	return true;
+	if (is_made)
+		memcpy(link->authority, digest, sizeof(link->authority));
+	return is_made;
 }
 
 static bool read_link(const X509 *x509, struct resume_link *link, int64_t *valid_to_s)
@@ -166,6 +169,7 @@ struct resume_entry *resume_entry_create(
 	entry->group = copy_text(&at, facts->group);
 	entry->identity = copy_text(&at, facts->identity);
 	memcpy(entry->own_digest, facts->own_digest, sizeof(entry->own_digest));
+	entry->peer = digest_pair(facts->group, facts->identity);
 	entry->role = facts->role;
 	entry->tag = facts->tag;
 	entry->generation = generation;
@@ -186,6 +190,7 @@ void resume_entry_destroy(struct resume_entry *entry)
 
 struct table {
 	struct resume_entry **buckets; /* bucket_mask + 1 */
+	struct resume_entry **peers; /* as many, by peer; NULL: no limit for each */
 	uint32_t bucket_mask;
 	uint32_t count, count_max;
 	struct resume_entry *oldest, *newest;
@@ -217,6 +222,38 @@ static struct resume_entry *table_find(const struct table *table, const uint8_t 
 	return entry;
 }
 
+/* The digest is keyed, so no peer can choose its bucket. */
+static struct resume_entry **table_peer(const struct table *table, const struct resume_entry *entry)
+{
+	return &table->peers[entry->peer.word[0] & table->bucket_mask];
+}
+
+static bool is_same_pair(const struct resume_entry *one, const struct resume_entry *other)
+{
+	return one->peer.word[0] == other->peer.word[0] &&
+		one->peer.word[1] == other->peer.word[1] &&
+		strcmp(one->own_identity, other->own_identity) == 0;
+}
+
+/* The oldest that this one's peer has from the same identity of ours, when it has as many as it may. */
+static struct resume_entry *table_excess(
+	const struct table *table, const struct resume_entry *entry)
+{
+	struct resume_entry *oldest = NULL;
+	uint32_t count = 0;
+
+	if (table->peers == NULL)
+		return NULL;
+	for (struct resume_entry *at = *table_peer(table, entry); at != NULL; at = at->next_peer) {
+		if (is_same_pair(at, entry)) {
+			oldest = at; /* a bucket begins with the newest */
+			count++;
+		}
+	}
+	assert(count <= RESUME_ISSUED_PER_PEER);
+	return count == RESUME_ISSUED_PER_PEER ? oldest : NULL;
+}
+
 static void table_remove(struct table *table, struct resume_entry *entry)
 {
 	struct resume_entry **at = table_bucket(table, entry->name);
@@ -224,11 +261,17 @@ static void table_remove(struct table *table, struct resume_entry *entry)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
+	if (table->peers != NULL) {
+		at = table_peer(table, entry);
+		while (*at != entry)
+			at = &(*at)->next_peer;
+		*at = entry->next_peer;
+	}
 	*(entry->older != NULL ? &entry->older->newer : &table->oldest) = entry->newer;
 	*(entry->newer != NULL ? &entry->newer->older : &table->newest) = entry->older;
 	assert(table->count > 0);
 	table->count--;
-	entry->next = entry->older = entry->newer = NULL;
+	entry->next = entry->next_peer = entry->older = entry->newer = NULL;
 }
 
 static void table_add(struct table *table, struct resume_entry *entry)
@@ -237,6 +280,10 @@ static void table_add(struct table *table, struct resume_entry *entry)
 
 	entry->next = *bucket;
 	*bucket = entry;
+	if (table->peers != NULL) {
+		entry->next_peer = *table_peer(table, entry);
+		*table_peer(table, entry) = entry;
+	}
 	entry->newer = NULL;
 	entry->older = table->newest;
 	*(table->newest != NULL ? &table->newest->newer : &table->oldest) = entry;
@@ -245,7 +292,7 @@ static void table_add(struct table *table, struct resume_entry *entry)
 	assert(table->count <= table->count_max);
 }
 
-static bool table_init(struct table *table, uint32_t count_max)
+static bool table_init(struct table *table, uint32_t count_max, bool by_peer)
 {
 	uint32_t buckets = 16;
 
@@ -254,7 +301,9 @@ static bool table_init(struct table *table, uint32_t count_max)
 	table->count_max = count_max;
 	table->bucket_mask = buckets - 1;
 	table->buckets = memory_zalloc(buckets * sizeof(struct resume_entry *));
-	return table->buckets != NULL;
+	if (by_peer)
+		table->peers = memory_zalloc(buckets * sizeof(struct resume_entry *));
+	return table->buckets != NULL && (!by_peer || table->peers != NULL);
 }
 
 static void table_fini(struct table *table)
@@ -266,6 +315,7 @@ static void table_fini(struct table *table)
 		resume_entry_destroy(entry);
 	}
 	memory_free(table->buckets);
+	memory_free(table->peers);
 }
 
 struct resume *resume_create(uint32_t entries_max)
@@ -275,11 +325,12 @@ struct resume *resume_create(uint32_t entries_max)
 	assert(entries_max > 0);
 	if (resume == NULL)
 		return NULL;
-	if (!table_init(&resume->tables[RESUME_ISSUED], entries_max) ||
-		!table_init(&resume->tables[RESUME_KEPT], entries_max) ||
+	/* What is kept is bounded by where we dial; what is issued grows with each visit of a peer. */
+	if (!table_init(&resume->tables[RESUME_ISSUED], entries_max, true) ||
+		!table_init(&resume->tables[RESUME_KEPT], entries_max, false) ||
 		pthread_mutex_init(&resume->lock, NULL) != 0) {
-		memory_free(resume->tables[RESUME_ISSUED].buckets);
-		memory_free(resume->tables[RESUME_KEPT].buckets);
+		table_fini(&resume->tables[RESUME_ISSUED]);
+		table_fini(&resume->tables[RESUME_KEPT]);
 		memory_free(resume);
 		return NULL;
 	}
@@ -313,10 +364,11 @@ void resume_put(struct resume *resume, enum resume_side side, struct resume_entr
 		same = table_find(table, entry->name);
 		if (same != NULL)
 			table_remove(table, same);
-		if (table->count == table->count_max) {
+		gone = table_excess(table, entry);
+		if (gone == NULL && table->count == table->count_max)
 			gone = table->oldest;
+		if (gone != NULL)
 			table_remove(table, gone);
-		}
 		table_add(table, entry);
 	}
 	pthread_mutex_unlock(&resume->lock);

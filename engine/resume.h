@@ -6,13 +6,15 @@
  * Each is good for one use: whoever takes it has it alone. It is bound to who got it and from whom (group and
  * identity of both, role, the chain that proved it, our own credentials) and dies at the first of: a day, the
  * earliest expiry in the chain, the end of the group's tag, a revocation (resume_drop), the hub's end, and
- * newer ones where the table is full. All of it is memory; nothing is written anywhere.
+ * newer ones where the table is full or its peer has RESUME_ISSUED_PER_PEER: who comes again and again costs
+ * itself its oldest, and nobody else anything. All of it is memory; nothing is written anywhere.
  *
  * Any thread; one lock, held for a lookup in memory.
  */
 #ifndef PEERHUB_ENGINE_RESUME_H
 #define PEERHUB_ENGINE_RESUME_H
 
+#include "engine/hash.h"
 #include "peerhub.h"
 
 #include <stdatomic.h>
@@ -22,6 +24,7 @@
 #define RESUME_SECRET_BYTES 32u
 #define RESUME_DIGEST_BYTES 32u
 #define RESUME_LIFETIME_MAX_S 86400u /* a day, as issue and kept alike */
+#define RESUME_ISSUED_PER_PEER 4u /* to one (group, identity) by one identity of ours */
 #define RESUME_CHAIN_BYTES_MAX \
 	8192u /* DER of a chain that is worth remembering: some ten certificates */
 #define RESUME_AUTHORITY_BYTES 20u /* of a certificate: the first 160 bits of SHA-256 of its key */
@@ -59,11 +62,13 @@ struct resume_facts {
 /* One secret with all that it is bound to; owned by whoever took or made it. */
 struct resume_entry {
 	struct resume_entry *next; /* in its bucket */
+	struct resume_entry *next_peer; /* in its peer's, where issued */
 	struct resume_entry *older, *newer; /* in its table */
 	uint8_t name[RESUME_ID_BYTES]; /* found by: its id (issued), or where and who (kept) */
 	uint8_t id[RESUME_ID_BYTES];
 	uint8_t secret[RESUME_SECRET_BYTES];
 	uint8_t own_digest[RESUME_DIGEST_BYTES];
+	struct hash_key peer; /* digest of group and identity */
 	uint64_t expires_ns; /* monotonic */
 	uint64_t tag;
 	uint32_t generation; /* of drops, when its peer was verified */
@@ -95,8 +100,8 @@ void resume_entry_destroy(struct resume_entry *entry); /* wipes; NULL allowed */
 /* How long a secret for this chain may live from now: 0 for not at all. */
 uint32_t resume_lifetime_s(const struct resume_chain *chain, int64_t now_real_s);
 
-/* Put in under entry->name; the table owns it from here on. An older one of that name goes, the oldest goes
- * when there is no room, and the entry itself when chains were dropped since its generation. */
+/* Put in under entry->name; the table owns it from here on. An older one of that name goes, the
+ * oldest of its peer when that has its share, the oldest of all when there is no room, and the entry itself when chains were dropped since its generation. */
 void resume_put(struct resume *resume, enum resume_side side, struct resume_entry *entry);
 /* Take out: the caller's alone, NULL when there is none or it has expired. */
 struct resume_entry *resume_take(struct resume *resume, enum resume_side side,

@@ -172,6 +172,81 @@ static void resume_is_bounded(void **state)
 	material_fini(&material);
 }
 
+/* Each of 20,000 has a name of its own. */
+static struct resume_entry *entry_of_visit(struct resume_chain *chain, uint32_t visit)
+{
+	struct resume_entry *entry = entry_of(chain, 0, "often", TAG, 0);
+
+	memcpy(entry->name, &visit, sizeof(visit));
+	entry->name[31] = 0xaa;
+	return entry;
+}
+
+/* Who comes again and again pushes out its own oldest; the few of others, older than all of them, stay. What
+ * it takes makes room for as many; and a peer by the same name elsewhere, or of another of our identities, is
+ * another one. */
+static void resume_of_one_peer_leaves_the_others(void **state)
+{
+	struct resume *resume = resume_create(64);
+	struct resume_facts facts = {.own_group = GROUP,
+		.own_identity = "us, too",
+		.group = GROUP,
+		.identity = "often",
+		.tag = TAG};
+	struct resume_entry *entry;
+	struct resume_chain *chain;
+	struct material material;
+
+	(void)state;
+	material_init(&material, 3600, 1);
+	chain = resume_chain_create(&material.chain);
+	for (uint8_t name = 1; name <= 3; name++)
+		resume_put(resume, RESUME_ISSUED, entry_of(chain, name, "seldom", TAG, 0));
+	for (uint8_t name = 4; name <= 5; name++) {
+		entry = resume_entry_create(&facts, chain, 0);
+		assert_non_null(entry);
+		memset(entry->name, name, sizeof(entry->name));
+		memset(entry->secret, name ^ 0xff, sizeof(entry->secret));
+		entry->expires_ns = 1000;
+		resume_put(resume, RESUME_ISSUED, entry);
+		facts.own_identity = "us";
+		facts.group = "another";
+	}
+	for (uint32_t visit = 0; visit < 20000; visit++) {
+		resume_put(resume, RESUME_ISSUED, entry_of_visit(chain, visit));
+		if (visit % 7 == 6) { /* now and then it uses one: not always its newest */
+			entry = entry_of_visit(chain, visit - visit % 3);
+			resume_entry_destroy(resume_take(
+				resume, RESUME_ISSUED, entry->name, 999, clock_real_s()));
+			resume_entry_destroy(entry);
+		}
+		assert_true(resume_count(resume, RESUME_ISSUED) <= 5 + RESUME_ISSUED_PER_PEER);
+	}
+	for (uint32_t visit = 20000; visit < 20004; visit++)
+		resume_put(resume, RESUME_ISSUED, entry_of_visit(chain, visit));
+	assert_int_equal(resume_count(resume, RESUME_ISSUED), 5 + RESUME_ISSUED_PER_PEER);
+	for (uint32_t visit = 19999; visit < 20004; visit++) {
+		struct resume_entry *taken;
+
+		entry = entry_of_visit(chain, visit);
+		taken = resume_take(resume, RESUME_ISSUED, entry->name, 999, clock_real_s());
+		assert_true((taken != NULL) == (visit >= 20000)); /* its newest four */
+		resume_entry_destroy(taken);
+		resume_entry_destroy(entry);
+	}
+	for (uint8_t name = 1; name <= 5; name++)
+		assert_true(has(resume, RESUME_ISSUED, name));
+	assert_int_equal(resume_count(resume, RESUME_ISSUED), 0);
+	/* Where we dial the limit is the table's alone. */
+	for (uint32_t visit = 0; visit < 100; visit++)
+		resume_put(resume, RESUME_KEPT, entry_of_visit(chain, visit));
+	assert_int_equal(resume_count(resume, RESUME_KEPT), 64);
+	resume_destroy(resume);
+	assert_int_equal(atomic_load(&chain->count), 1);
+	resume_chain_put(chain);
+	material_fini(&material);
+}
+
 /* Each condition of a revocation by itself and together, on both sides; what was verified before it and comes
  * after it stays out. */
 static void resume_drops_what_is_revoked(void **state)
@@ -747,6 +822,7 @@ int main(void)
 		cmocka_unit_test(resume_is_taken_once),
 		cmocka_unit_test(resume_ends_in_time),
 		cmocka_unit_test(resume_is_bounded),
+		cmocka_unit_test(resume_of_one_peer_leaves_the_others),
 		cmocka_unit_test(resume_drops_what_is_revoked),
 		cmocka_unit_test(resume_chain_is_kept_as_it_was),
 		cmocka_unit_test(resume_of_a_peer_that_comes_back),
