@@ -22,6 +22,7 @@
 #include "engine/wire.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
 
 #define CARRY_FIRST_BYTES 256u
@@ -408,12 +409,15 @@ static void conn_on_disconnect(struct conn *conn, const uint8_t *message, size_t
 		PH_SIDE_REMOTE, false, NULL);
 }
 
-/* Its size and fields are checked, whether we use it or not. */
+/* Its size and fields are checked, whether we use it or not, and what it lay in is wiped: memory of ours, which
+ * nobody reads again behind this. */
 static void conn_on_resume_given(struct conn *conn, const uint8_t *message, size_t bytes)
 {
 	struct wire_resume resume;
+	int status = wire_resume_parse(message, bytes, &resume);
 
-	if (wire_resume_parse(message, bytes, &resume) < 0) {
+	OPENSSL_cleanse((uint8_t *)message, bytes);
+	if (status < 0) {
 		conn_protocol_fault(conn, PH_REASON_PROTOCOL_MESSAGE, "malformed RESUME");
 		return;
 	}

@@ -17,6 +17,7 @@
 #include "engine/shard.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
 
 #define FLUSH_BYTES_MAX (256u * 1024u) /* encrypted or gathered ahead of one send */
@@ -59,12 +60,30 @@ static void message_count(struct conn *conn, const struct chunk *chunk)
 	SHARD_COUNT(conn->shard, messages_sent);
 }
 
+/* Control messages go wiped: a RESUME among them is a secret, and none is long. */
+static void out_destroy(struct chunk *chunk)
+{
+	if (chunk->weight == 0)
+		OPENSSL_cleanse(chunk->data, chunk->bytes);
+	chunk_destroy(chunk);
+}
+
+static void out_clear(struct conn *conn)
+{
+	struct chunk *chunk;
+
+	while ((chunk = chain_pop(&conn->out)) != NULL)
+		out_destroy(chunk);
+	assert(conn->out.bytes == 0);
+}
+
 /* Gather small chunks from the front of out into one record's worth of scratch. */
-static size_t out_gather(struct conn *conn)
+static size_t out_gather(struct conn *conn, bool *has_control)
 {
 	struct shard *shard = conn->shard;
 	size_t bytes = 0;
 
+	*has_control = false;
 	while (conn->out.head != NULL) {
 		struct chunk *chunk = conn->out.head;
 		size_t here = chunk->bytes - chunk->offset;
@@ -73,9 +92,10 @@ static size_t out_gather(struct conn *conn)
 			break;
 		memcpy(shard->scratch + bytes, chunk->data + chunk->offset, here);
 		bytes += here;
+		*has_control |= chunk->weight == 0;
 		conn->wire_weight += chunk->weight;
 		message_count(conn, chunk);
-		chunk_destroy(chain_pop(&conn->out));
+		out_destroy(chain_pop(&conn->out));
 	}
 	return bytes;
 }
@@ -83,12 +103,15 @@ static size_t out_gather(struct conn *conn)
 static int out_encrypt(struct conn *conn)
 {
 	while (conn->out.head != NULL && conn->wire.bytes < FLUSH_BYTES_MAX) {
+		bool has_control;
 		struct chunk *chunk;
-		size_t bytes = out_gather(conn);
+		size_t bytes = out_gather(conn, &has_control);
 		int status;
 
 		if (bytes > 0) {
 			status = tls_write(conn->tls, conn->shard->scratch, bytes, &conn->wire);
+			if (has_control)
+				OPENSSL_cleanse(conn->shard->scratch, bytes);
 			if (status < 0)
 				return status;
 			continue;
@@ -104,7 +127,7 @@ static int out_encrypt(struct conn *conn)
 		if (bytes == chunk->bytes - chunk->offset) {
 			conn->wire_weight += chunk->weight;
 			message_count(conn, chunk);
-			chunk_destroy(chain_pop(&conn->out));
+			out_destroy(chain_pop(&conn->out));
 		} else {
 			chunk->offset += (uint32_t)bytes;
 			conn->out.bytes -= bytes;
@@ -274,7 +297,7 @@ static void conn_flush_broken(struct conn *conn)
 		(atomic_load_explicit(&conn_slot(conn)->flags, memory_order_relaxed) & SLOT_PAUSED))
 		return;
 	chain_clear(&conn->wire);
-	chain_clear(&conn->out);
+	out_clear(conn);
 	conn->wire_weight = 0;
 	budget_give_back(conn, weight);
 }
@@ -374,7 +397,7 @@ void conn_on_sent(struct conn *conn, int32_t result)
 void conn_output_clear(struct conn *conn)
 {
 	assert(conn->ops[OP_SEND] == 0);
-	chain_clear(&conn->out);
+	out_clear(conn);
 	chain_clear(&conn->wire);
 	conn->wire_weight = 0;
 	if (conn->block != NULL) {
