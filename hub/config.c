@@ -21,6 +21,7 @@
 enum kind {
 	KIND_TEXT,
 	KIND_ADDRESS, /* numeric host:port, or "" */
+	KIND_LOOPBACK, /* the same, of this machine alone */
 	KIND_LIST, /* char *[CONFIG_LIST_MAX] and its count at `count` */
 	KIND_NUMBER, /* uint64_t, min..max */
 	KIND_BOOL,
@@ -112,8 +113,8 @@ static const struct key config_keys[] = {
 		"Path of the Unix socket for \"peerhub ctl\". Not set: admin.sock in RUNTIME_DIRECTORY, else none."),
 	NUMBER("admin", "requests-per-second", admin_requests_per_second, 1, 1000000, "requests", "200",
 		true, "Of one administrator; more have to wait."),
-	ADDRESS("metrics", "listen", metrics_listen, "", false,
-		"Where /metrics, /healthz and /readyz are served, in clear: a loopback address. Not set: nowhere."),
+	{"metrics", "listen", KIND_LOOPBACK, AT(metrics_listen), 0, 0, 0, "", NULL, "", false,
+		"Where /metrics, /healthz and /readyz are served, in clear: a loopback address. Not set: nowhere."},
 	NUMBER("history", "ends", history_ends, 16, 1000000, "connections", "10000", false,
 		"Ended connections that \"peerhub ctl closed\" and \"explain\" remember."),
 };
@@ -183,6 +184,18 @@ static bool is_address(const char *value)
 	return value[0] == '\0' || ph_address_parse(value, &address) == 0;
 }
 
+static bool is_loopback(const char *value)
+{
+	ph_address address;
+
+	if (value[0] == '\0')
+		return true;
+	if (ph_address_parse(value, &address) < 0)
+		return false;
+	return IN6_IS_ADDR_LOOPBACK(&address.sin6_addr) ||
+		(IN6_IS_ADDR_V4MAPPED(&address.sin6_addr) && address.sin6_addr.s6_addr[12] == 127);
+}
+
 static int list_add(struct config *config, const struct key *key, const char *value)
 {
 	size_t *count = count_at(config, key);
@@ -204,6 +217,10 @@ static int value_set(struct config *config, const struct key *key, const char *v
 	switch (key->kind) {
 	case KIND_ADDRESS:
 		if (!is_address(value))
+			return -EINVAL;
+		return text_set(text_at(config, key), value);
+	case KIND_LOOPBACK:
+		if (!is_loopback(value))
 			return -EINVAL;
 		return text_set(text_at(config, key), value);
 	case KIND_TEXT:
@@ -237,6 +254,10 @@ static void allowed(const struct key *key, char *out, size_t bytes)
 	case KIND_ADDRESS:
 		snprintf(out, bytes, "a numeric host:port, like 127.0.0.1:3587 or [::]:0");
 		return;
+	case KIND_LOOPBACK:
+		snprintf(out, bytes,
+			"a numeric host:port of this machine alone, like 127.0.0.1:9100");
+		return;
 	case KIND_TEXT:
 	case KIND_LIST:
 		snprintf(out, bytes, "a text in UTF-8");
@@ -259,6 +280,7 @@ static bool value_is_equal(
 {
 	switch (key->kind) {
 	case KIND_ADDRESS:
+	case KIND_LOOPBACK:
 	case KIND_TEXT:
 		return strcmp(*text_at(left, key), *text_at(right, key)) == 0;
 	case KIND_LIST:
@@ -300,7 +322,8 @@ void config_fini(struct config *config)
 	for (size_t i = 0; i < COUNT(config_keys); i++) {
 		const struct key *key = &config_keys[i];
 
-		if (key->kind == KIND_TEXT || key->kind == KIND_ADDRESS)
+		if (key->kind == KIND_TEXT || key->kind == KIND_ADDRESS ||
+			key->kind == KIND_LOOPBACK)
 			free(*text_at(config, key));
 		if (key->kind == KIND_LIST)
 			for (size_t at = 0; at < *count_at(config, key); at++)
@@ -460,6 +483,51 @@ size_t config_fixed_changes(const struct config *from, const struct config *to,
 	return count;
 }
 
+static void text_swap(char **left, char **right)
+{
+	char *kept = *left;
+
+	*left = *right;
+	*right = kept;
+}
+
+static void list_swap(struct config *left, struct config *right, const struct key *key)
+{
+	size_t count = *count_at(left, key);
+
+	for (size_t i = 0; i < CONFIG_LIST_MAX; i++)
+		text_swap(&text_at(left, key)[i], &text_at(right, key)[i]);
+	*count_at(left, key) = *count_at(right, key);
+	*count_at(right, key) = count;
+}
+
+void config_take_live(struct config *in_force, struct config *from)
+{
+	for (size_t i = 0; i < COUNT(config_keys); i++) {
+		const struct key *key = &config_keys[i];
+
+		if (!key->is_live)
+			continue;
+		switch (key->kind) {
+		case KIND_ADDRESS:
+		case KIND_LOOPBACK:
+		case KIND_TEXT:
+			text_swap(text_at(in_force, key), text_at(from, key));
+			break;
+		case KIND_LIST:
+			list_swap(in_force, from, key);
+			break;
+		case KIND_BOOL:
+			*bool_at(in_force, key) = *bool_at(from, key);
+			break;
+		case KIND_NUMBER:
+		case KIND_CHOICE:
+			*number_at(in_force, key) = *number_at(from, key);
+			break;
+		}
+	}
+}
+
 /* ---- printing ------------------------------------------------------------------------------ */
 
 static void print_meaning(FILE *out, const char *meaning)
@@ -502,6 +570,7 @@ static void value_text(
 	out[0] = '\0';
 	switch (key->kind) {
 	case KIND_ADDRESS:
+	case KIND_LOOPBACK:
 	case KIND_TEXT:
 		snprintf(out, out_bytes, "%s", *text_at(config, key));
 		return;
@@ -527,7 +596,7 @@ void config_each(const struct config *config,
 		void *context),
 	void *context)
 {
-	char name[96], value[4096];
+	char name[96], value[CONFIG_LIST_MAX * (CONFIG_LINE_BYTES_MAX + 2)];
 
 	for (size_t i = 0; i < COUNT(config_keys); i++) {
 		const struct key *key = &config_keys[i];

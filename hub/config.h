@@ -74,6 +74,9 @@ int config_read(struct config *config, const char *path);
 size_t config_fixed_changes(const struct config *from, const struct config *to,
 	void (*visit)(const char *key, void *context), void *context);
 
+/* Swap the values that a running hub can take over into the configuration in force; the others stay. */
+void config_take_live(struct config *in_force, struct config *from);
+
 /* The reference: every key, commented, with its default. An INI file that may be read again. 0 or -EIO. */
 int config_print(FILE *out);
 

@@ -59,6 +59,7 @@ struct served {
 	struct node node;
 	struct receiver receiver;
 	bool is_ready;
+	bool has_failed; /* said; it ends with this turn */
 	bool is_owing; /* some member may have something owed */
 	struct totals totals;
 	uint8_t *scratch; /* one message on its way out, grown as needed */
@@ -71,6 +72,7 @@ struct hub {
 	struct served groups[OPTION_LIST_MAX];
 	const char *identity;
 	const struct hub_options *options;
+	bool was_ready; /* all groups of the start were: from then on one that fails ends alone */
 	bool failed;
 };
 
@@ -349,7 +351,7 @@ static void on_event(
 	case PEER_GROUP_EVENT_CONNECTION_FAILED:
 		say_result(event->hrConnectionFailedReason, "cannot serve the group \"%s\"",
 			served->node.name);
-		hub->failed = true;
+		served->has_failed = true;
 		return;
 	default:
 		return;
@@ -363,7 +365,7 @@ static bool turn(struct hub *hub, struct served *served, uint64_t now_ms)
 	int status = 0;
 
 	node_events_begin(&served->node);
-	for (unsigned i = 0; i < EVENTS_A_TURN && !hub->failed; i++) {
+	for (unsigned i = 0; i < EVENTS_A_TURN && !hub->failed && !served->has_failed; i++) {
 		status = node_event(&served->node, &event);
 		if (status <= 0)
 			break;
@@ -371,7 +373,7 @@ static bool turn(struct hub *hub, struct served *served, uint64_t now_ms)
 		PeerFreeData(event);
 	}
 	if (status < 0)
-		hub->failed = true;
+		served->has_failed = true;
 	return status > 0;
 }
 
@@ -413,6 +415,7 @@ struct hub_options {
 	struct option_list groups;
 	uint64_t timeout_s, for_s;
 	bool lines;
+	bool has_groups; /* of the command line: they win over every configuration */
 };
 
 static int go_online(struct served *served, const struct hub_options *options)
@@ -555,6 +558,8 @@ static void on_reload(const struct config *config, void *context)
 	char *names[OPTION_LIST_MAX];
 	size_t count = 0;
 
+	if (hub->options->has_groups)
+		return;
 	for (size_t i = 0; i < config->group_count; i++)
 		given.items[i] = config->groups[i];
 	/* Names that cannot be told are said; then the groups stay as they are. */
@@ -562,9 +567,20 @@ static void on_reload(const struct config *config, void *context)
 		groups_follow(hub, names, count);
 	while (count > 0)
 		free(names[--count]);
+	service_groups(groups_count(hub));
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
+
+/* A group that could not be served any more. While the hub starts, or when it was the last, that is the end
+ * of the hub; else the others go on, and the next reload tries it again. */
+static void serve_failed(struct hub *hub, struct served *served)
+{
+	serve_end(served);
+	if (!hub->was_ready || groups_count(hub) == 0)
+		hub->failed = true;
+	service_groups(groups_count(hub));
+}
 
 /* All groups in turn; fills polls with their descriptors. Returns when to come back. */
 static uint64_t turn_all(struct hub *hub, uint64_t now_ms, struct pollfd *polls, size_t *count)
@@ -578,6 +594,10 @@ static uint64_t turn_all(struct hub *hub, uint64_t now_ms, struct pollfd *polls,
 		if (!served->is_used)
 			continue;
 		more = turn(hub, served, now_ms) || more;
+		if (served->has_failed) {
+			serve_failed(hub, served);
+			continue;
+		}
 		wake = loop_earlier(wake, step(hub, served, now_ms));
 		polls[(*count)++] = (struct pollfd){.fd = served->node.event_fd, .events = POLLIN};
 	}
@@ -589,7 +609,6 @@ static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
 	uint64_t begin_ms = loop_now_ms(), now_ms = begin_ms, wake;
 	struct pollfd polls[1 + OPTION_LIST_MAX + SERVICE_FDS_MAX];
 	int fds[SERVICE_FDS_MAX];
-	bool was_ready = false;
 	size_t count;
 
 	while (loop_signal() == 0 && !hub->failed && !service_is_stopping()) {
@@ -597,14 +616,14 @@ static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
 		now_ms = loop_now_ms();
 		wake = turn_all(hub, now_ms, polls, &count);
 		wake = loop_earlier(wake, service_step(now_ms, on_reload, hub));
-		if (!is_all_ready(hub) && !was_ready) {
+		if (!is_all_ready(hub) && !hub->was_ready) {
 			if (now_ms >= begin_ms + timeout_ms) {
 				say_error("not ready after %" PRIu64 " seconds", timeout_ms / 1000);
 				return EXIT_TIMEOUT;
 			}
 			wake = loop_earlier(wake, begin_ms + timeout_ms);
-		} else if (!was_ready) {
-			was_ready = true;
+		} else if (!hub->was_ready && !hub->failed) {
+			hub->was_ready = true;
 			service_ready(groups_count(hub));
 		}
 		if (for_ms != 0 && now_ms >= begin_ms + for_ms)
@@ -628,13 +647,16 @@ static int serve_all(struct hub *hub, char **names, size_t count)
 	int code = EXIT_FAILED;
 	size_t begun = 0;
 
-	while (begun < count && serve(hub, names[begun]) == 0)
+	/* A group may be named twice, in two ways, too; serving it twice would deliver all twice. */
+	while (begun < count &&
+		(served_named(hub, names[begun]) != NULL || serve(hub, names[begun]) == 0))
 		begun++;
 	/* One hub serves all groups of a process, until PeerGroupShutdown. */
 	if (begun > 0)
 		native = hub->groups[0].node.hub;
 	if (begun == count && native != NULL && service_start(native, hub->identity) == 0)
 		code = run(hub, hub->options->timeout_s * 1000, hub->options->for_s * 1000);
+	loop_end_soon();
 	service_stop();
 	for (size_t i = 0; i < OPTION_LIST_MAX; i++)
 		if (hub->groups[i].is_used)
@@ -642,7 +664,8 @@ static int serve_all(struct hub *hub, char **names, size_t count)
 	return code;
 }
 
-/* What the command line leaves open is the configuration's. */
+/* What the command line leaves open is the configuration's, whose texts last until service_end: a reload
+ * leaves those of keys that it does not take over where they are. */
 static void options_complete(struct hub_options *given, const struct config *config)
 {
 	if (given->identity == NULL && config->identity[0] != '\0')
@@ -654,7 +677,8 @@ static void options_complete(struct hub_options *given, const struct config *con
 	given->lines = given->lines || config->lines;
 	if (given->timeout_s == 0)
 		given->timeout_s = config->timeout_ready_s;
-	for (size_t i = 0; given->groups.count == 0 && i < config->group_count; i++)
+	given->has_groups = given->groups.count > 0;
+	for (size_t i = 0; !given->has_groups && i < config->group_count; i++)
 		given->groups.items[given->groups.count++] = config->groups[i];
 }
 

@@ -15,6 +15,7 @@ static struct {
 	int fd;
 	int taken;
 	int hangup_fd;
+	bool is_ending;
 } signals = {.fd = -1, .hangup_fd = -1};
 
 uint64_t loop_now_ms(void)
@@ -52,9 +53,17 @@ int loop_signal(void)
 		return signals.taken;
 	if (read(signals.fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
+	loop_end_soon();
 	signals.taken = (int)info.ssi_signo;
-	(void)alarm(LOOP_END_S);
 	return signals.taken;
+}
+
+void loop_end_soon(void)
+{
+	if (signals.is_ending)
+		return;
+	signals.is_ending = true;
+	(void)alarm(LOOP_END_S);
 }
 
 int loop_take_hangups(void)

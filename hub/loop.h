@@ -35,6 +35,8 @@ int loop_signal_fd(void);
  */
 #define LOOP_END_S 30u /* the library closes within 5 s; beyond this something is stuck */
 int loop_signal(void);
+/* The end begins without a signal: the same seconds from now on. */
+void loop_end_soon(void);
 
 /* Wait for a descriptor, a signal or the deadline (LOOP_NEVER: none). polls[0] is the signals':
  * filled here. Returns 0 or a negative errno; an early return is allowed. */

@@ -1,6 +1,6 @@
 /*
- * service.c: see service.h. A reload reads the file into a second configuration; only a file without a
- * fault replaces the first, as a whole.
+ * service.c: see service.h. A reload reads the file into a second configuration; only from a file without a
+ * fault are keys taken over, all those that a running hub can. So the first always is what is in force.
  */
 #include "service.h"
 
@@ -19,6 +19,7 @@
 #include "p2p.h"
 #include "peerhub/extras.h"
 #include "say.h"
+#include "text.h"
 
 static struct {
 	struct config config;
@@ -26,7 +27,7 @@ static struct {
 	uint64_t begin_ms, group_count;
 	uint64_t watchdog_ms, watchdog_next_ms;
 	char admin_path[256];
-	bool has_config, has_ends, is_stopping;
+	bool has_config, has_ends, is_ready, is_stopping;
 } service;
 
 const struct config *service_config(void)
@@ -105,7 +106,7 @@ int service_begin(const char *config_path, int inherited)
 	}
 	service.has_config = true;
 	if (config_path == NULL)
-		return 0;
+		return inherit_socket(inherited);
 	status = config_read(&service.config, config_path);
 	if (status < 0)
 		return status == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
@@ -121,12 +122,22 @@ int service_begin(const char *config_path, int inherited)
 
 /* ---- beside serving ------------------------------------------------------------------------ */
 
+/* The file's name may be any bytes. */
+static json_t *path_json(void)
+{
+	char *clean = text_escape(service.path, strlen(service.path), false);
+	json_t *json = clean != NULL ? json_string(clean) : NULL;
+
+	free(clean);
+	return json;
+}
+
 static void config_add(
 	const char *key, const char *value, const char *unit, bool is_default, void *context)
 {
 	(void)json_array_append_new(context,
-		json_pack("{s:s, s:s, s:s, s:s}", "key", key, "value", value, "unit", unit, "set",
-			is_default ? "default" : service.path));
+		json_pack("{s:s, s:s, s:s, s:o}", "key", key, "value", value, "unit", unit, "set",
+			is_default ? json_string("default") : path_json()));
 }
 
 static void config_tell(void)
@@ -176,6 +187,7 @@ int service_start(struct ph_hub *hub, const char *identity)
 
 void service_ready(uint64_t group_count)
 {
+	service.is_ready = true;
 	service.group_count = group_count;
 	service.watchdog_ms = notify_watchdog_ms();
 	metrics_ready(true);
@@ -184,8 +196,16 @@ void service_ready(uint64_t group_count)
 	notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", group_count);
 }
 
+void service_groups(uint64_t group_count)
+{
+	service.group_count = group_count;
+	if (service.is_ready)
+		notify_say("STATUS=serving %" PRIu64 " groups", group_count);
+}
+
 void service_stop(void)
 {
+	service.is_ready = false;
 	metrics_ready(false);
 	notify_say("STOPPING=1\nSTATUS=closing");
 	metrics_stop();
@@ -232,7 +252,9 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 	char text[256];
 	int status;
 
-	notify_reloading();
+	/* While the hub starts, systemd waits for the first READY, which is service_ready's. */
+	if (service.is_ready)
+		notify_reloading();
 	status = config_init(&config);
 	if (status == 0) {
 		status = config_read(&config, service.path);
@@ -244,10 +266,10 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 						: "the file cannot be read: nothing was changed");
 	} else {
 		config_fixed_changes(&service.config, &config, fixed_add, &fixed);
-		config_fini(&service.config);
-		service.config = config;
-		log_choose(&config);
-		admin_rate_set(config.admin_requests_per_second);
+		config_take_live(&service.config, &config);
+		config_fini(&config);
+		log_choose(&service.config);
+		admin_rate_set(service.config.admin_requests_per_second);
 		config_tell();
 		on_reload(&service.config, context);
 		snprintf(text, sizeof(text), "%s%s",
@@ -256,7 +278,8 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		LOG(CONFIG_LOG_INFO, "reloaded", LOG_T("file", service.path), LOG_T("text", text));
 		admin_reload_said(true, text);
 	}
-	notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", service.group_count);
+	if (service.is_ready)
+		notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", service.group_count);
 }
 
 uint64_t service_step(uint64_t now_ms,

@@ -12,17 +12,20 @@
 #include "peerhub.h"
 
 /*
- * Read the file and hand its options to the library, before PeerGroupStartup. NULL: no file, nothing is
- * changed. `inherited` is what notify_listen_fd said. 0, or EXIT_USAGE (the file is wrong) or EXIT_FAILED (said).
+ * Read the file and hand its options to the library, before PeerGroupStartup. NULL: no file, only the
+ * inherited socket is taken. `inherited` is what notify_listen_fd said. 0, or EXIT_USAGE (the file is wrong) or EXIT_FAILED (said).
  */
 int service_begin(const char *config_path, int inherited);
-/* The configuration in force; all defaults without a file. */
+/* The configuration in force; all defaults without a file. Texts of keys that a reload does not take over
+ * last until service_end. */
 const struct config *service_config(void);
 
 /* The hub serves: start what serves the administrator. 0 or -EIO (said). */
 int service_start(struct ph_hub *hub, const char *identity);
 /* All groups are ready. */
 void service_ready(uint64_t group_count);
+/* Their number has changed. */
+void service_groups(uint64_t group_count);
 /* Before the hub ends: who asks from now on is refused. */
 void service_stop(void);
 void service_end(void);
