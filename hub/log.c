@@ -5,6 +5,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +32,8 @@ static struct {
 	_Atomic unsigned level, format;
 	_Atomic uint64_t ends_per_second;
 	_Atomic uint64_t lost, left_out;
+	bool is_configured; /* with `out` written before there are threads */
+	int out; /* stderr, opened anew so that a write never waits; -1: none, or no need */
 	pthread_mutex_t ends_lock; /* guards the rest */
 	uint64_t second, ends, left_out_now;
 	int journal; /* -1: not opened */
@@ -37,6 +41,7 @@ static struct {
 	.format = CONFIG_LOG_TEXT,
 	.ends_per_second = 100,
 	.ends_lock = PTHREAD_MUTEX_INITIALIZER,
+	.out = -1,
 	.journal = -1};
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
@@ -204,12 +209,30 @@ static bool journal_send(const struct line *line)
 	return is_sent;
 }
 
-/* To stderr, whatever it is, without ever waiting for it: a reader that sleeps must not stop a shard. */
+/* A pipe or a terminal is opened anew: O_NONBLOCK on stderr itself would be everybody's who shares it. A file
+ * stays as it is, since a second description would have an offset of its own. */
+static void out_open(void)
+{
+	struct stat info;
+
+	if (fstat(STDERR_FILENO, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)))
+		logging.out = open(
+			"/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY);
+}
+
+/* To stderr, whatever it is, without waiting for it: a reader that sleeps must not stop a shard. A pipe or a
+ * terminal that could not be opened anew is asked first, which leaves a moment for other writers. */
 static bool line_write(const struct line *line)
 {
 	struct pollfd poll_out = {.fd = STDERR_FILENO, .events = POLLOUT};
 	ssize_t written;
 
+	if (logging.out >= 0) {
+		do {
+			written = write(logging.out, line->text, line->bytes);
+		} while (written < 0 && errno == EINTR);
+		return written == (ssize_t)line->bytes;
+	}
 	do {
 		written = send(STDERR_FILENO, line->text, line->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (written < 0 && errno == ENOTSOCK) {
@@ -252,9 +275,17 @@ void log_event(enum config_log_level level, const char *event, const struct log_
 void log_configure(
 	enum config_log_level level, enum config_log_format format, uint64_t ends_per_second)
 {
+	if (!logging.is_configured)
+		out_open();
+	logging.is_configured = true;
 	atomic_store(&logging.level, level);
 	atomic_store(&logging.format, format);
 	atomic_store(&logging.ends_per_second, ends_per_second);
+}
+
+bool log_is_configured(void)
+{
+	return logging.is_configured;
 }
 
 enum config_log_level log_level(void)

@@ -41,9 +41,12 @@ struct log_field {
 	}
 #define LOG_FIELDS_MAX 32u
 
-/* Choose level and format; again at every reload. Before the first call: info, text. */
+/* Choose level and format; again at every reload. The first call, before any thread that logs, takes stderr.
+ * Before it: info, text. */
 void log_configure(
 	enum config_log_level level, enum config_log_format format, uint64_t ends_per_second);
+bool log_is_configured(
+	void); /* has it been called? Then events are logged, not said to a person. */
 enum config_log_level log_level(void);
 void log_level_set(enum config_log_level level);
 /* "info", …; -1 when the word is none. */

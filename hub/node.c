@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
+#include "loop.h"
 #include "names.h"
 #include "peerhub.h"
 #include "peerhub/extras.h"
@@ -209,8 +211,14 @@ void node_close_bad(struct node *node, uint64_t connection, uint32_t reason, con
 	char text[PH_TEXT_BYTES_MAX + 1];
 
 	snprintf(text, sizeof(text), "%s: %s", noun, fault);
-	say_error(
-		"closed the connection of %s: %s", shown != NULL ? shown : "an unknown peer", text);
+	/* A hub that logs must not wait here for whoever reads, nor write all that a peer makes it write. */
+	if (!log_is_configured())
+		say_error("closed the connection of %s: %s",
+			shown != NULL ? shown : "an unknown peer", text);
+	else if (log_end_may(loop_now_ms()))
+		LOG(CONFIG_LOG_INFO, "peer_fault", LOG_N("id", connection),
+			LOG_T("identity", member != NULL ? member->identity : ""),
+			LOG_T("text", text));
 	free(shown);
 	/* Already gone is as good. */
 	(void)ph_close(connection, node->tag, PH_GRACEFUL, reason, text);
