@@ -25,14 +25,14 @@
 #include "loop.h"
 #include "say.h"
 
+#define TURNS_MAX 64u /* requests of one client before the others have their turn */
 #define IDLE_MS_MAX 600000u /* a client that says nothing for ten minutes is let go */
 
 struct client {
 	int fd; /* -1: free */
 	pid_t pid;
 	uint64_t heard_ms;
-	uint64_t
-		tokens_ms; /* when its next request may be answered: a token bucket of one second */
+	uint64_t tokens_us; /* when its next request is due: a token bucket of one second */
 	char in[ADMIN_REQUEST_BYTES_MAX];
 	size_t in_bytes;
 	bool is_skipping; /* the rest of a line that was too long, and is answered already */
@@ -44,6 +44,9 @@ static struct {
 	struct admin_options options;
 	_Atomic uint64_t requests_per_second;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	bool has_path; /* the socket file there is ours: these two tell */
+	dev_t path_device;
+	ino_t path_inode;
 	int listen_fd, end_fd, wish_fd; /* -1: not there */
 	pthread_t thread;
 	bool is_running;
@@ -109,6 +112,11 @@ static bool client_request(struct client *client, const char *line, size_t bytes
 	return client_answer(client, answer);
 }
 
+static bool client_is_over_rate(const struct client *client, uint64_t now_ms)
+{
+	return client->tokens_us > (now_ms + 1000) * 1000;
+}
+
 /* The next request, if there is a whole one and its time has come. False: let the client go. */
 static bool client_turn(struct client *client, uint64_t now_ms)
 {
@@ -136,11 +144,11 @@ static bool client_turn(struct client *client, uint64_t now_ms)
 		memmove(client->in, end + 1, client->in_bytes);
 		return true;
 	}
-	if (client->tokens_ms > now_ms + 1000)
-		return true; /* over its rate */
-	if (client->tokens_ms < now_ms)
-		client->tokens_ms = now_ms;
-	client->tokens_ms += 1000 / atomic_load(&admin.requests_per_second) + 1;
+	if (client_is_over_rate(client, now_ms))
+		return true;
+	if (client->tokens_us < now_ms * 1000)
+		client->tokens_us = now_ms * 1000;
+	client->tokens_us += 1000000 / atomic_load(&admin.requests_per_second);
 	is_good = client_request(client, client->in, bytes);
 	client->in_bytes -= bytes + 1;
 	memmove(client->in, end + 1, client->in_bytes);
@@ -229,7 +237,7 @@ static void accept_one(uint64_t now_ms)
 		client->fd = fd;
 		client->pid = pid;
 		client->heard_ms = now_ms;
-		client->tokens_ms = 0;
+		client->tokens_us = 0;
 		LOG(CONFIG_LOG_DEBUG, "admin_connected", LOG_N("pid", (uint64_t)pid));
 		return;
 	}
@@ -246,10 +254,12 @@ static void client_serve(struct client *client, short events, uint64_t now_ms)
 		is_good = client_read(client, now_ms);
 	if (is_good && client->out != NULL)
 		is_good = client_write(client, now_ms);
-	if (is_good)
+	for (unsigned i = 0; i < TURNS_MAX && is_good && client->out == NULL; i++) {
 		is_good = client_turn(client, now_ms);
-	if (is_good && client->out != NULL)
-		is_good = client_write(client, now_ms);
+		if (client->out == NULL)
+			break;
+		is_good = is_good && client_write(client, now_ms);
+	}
 	if (!is_good || now_ms > client->heard_ms + IDLE_MS_MAX)
 		client_end(client);
 }
@@ -259,15 +269,24 @@ static bool client_has_request(const struct client *client)
 	return client->out == NULL && memchr(client->in, '\n', client->in_bytes) != NULL;
 }
 
+/* How long to wait for events when only this one is looked at. */
+static int client_wait_ms(const struct client *client, uint64_t now_ms)
+{
+	if (client->fd < 0 || !client_has_request(client))
+		return 1000;
+	return client_is_over_rate(client, now_ms) ? 10 : 0;
+}
+
 static void *admin_main(void *argument)
 {
 	struct pollfd polls[2 + ADMIN_CLIENTS_MAX];
 	uint64_t now_ms;
-	int wait_ms;
+	int wait_ms, client_ms;
 
 	(void)argument;
 	for (;;) {
 		wait_ms = 1000;
+		now_ms = loop_now_ms();
 		polls[0] = (struct pollfd){.fd = admin.end_fd, .events = POLLIN};
 		polls[1] = (struct pollfd){.fd = admin.listen_fd, .events = POLLIN};
 		for (unsigned i = 0; i < ADMIN_CLIENTS_MAX; i++) {
@@ -278,8 +297,9 @@ static void *admin_main(void *argument)
 				.events = client->out != NULL ? POLLOUT
 					: is_full	      ? 0
 							      : POLLIN};
-			if (client->fd >= 0 && client_has_request(client))
-				wait_ms = 10; /* over its rate: its time comes */
+			client_ms = client_wait_ms(client, now_ms);
+			if (client_ms < wait_ms)
+				wait_ms = client_ms;
 		}
 		if (poll(polls, 2 + ADMIN_CLIENTS_MAX, wait_ms) < 0 && errno != EINTR)
 			break;
@@ -297,16 +317,18 @@ static void *admin_main(void *argument)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-/* Is somebody listening at this path? */
-static bool path_is_used(const struct sockaddr_un *address)
+/* Does nobody listen at this path any more? Only the kernel's own word for that counts: a hub that we may not
+ * ask, or that is too busy to be asked, is there. */
+static bool path_is_dead(const struct sockaddr_un *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_used =
-		fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool is_dead = fd >= 0 &&
+		connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		errno == ECONNREFUSED;
 
 	if (fd >= 0)
 		close(fd);
-	return is_used;
+	return is_dead;
 }
 
 /* A socket file that a killed hub left is removed; anything else at that path stays. */
@@ -318,9 +340,31 @@ static int path_clear(const struct sockaddr_un *address)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(info.st_mode))
 		return -EEXIST;
-	if (path_is_used(address))
+	if (!path_is_dead(address))
 		return -EADDRINUSE;
 	return unlink(address->sun_path) < 0 ? -errno : 0;
+}
+
+static void path_remember(void)
+{
+	struct stat info;
+
+	admin.has_path = lstat(admin.path, &info) == 0;
+	if (!admin.has_path)
+		return; /* somebody was quick to remove it */
+	admin.path_device = info.st_dev;
+	admin.path_inode = info.st_ino;
+}
+
+/* Remove our socket file, and never one that somebody else has put in its place. */
+static void path_forget(void)
+{
+	struct stat info;
+
+	if (admin.has_path && lstat(admin.path, &info) == 0 && info.st_dev == admin.path_device &&
+		info.st_ino == admin.path_inode)
+		(void)unlink(admin.path);
+	admin.has_path = false;
 }
 
 static int admin_listen(const char *path)
@@ -345,6 +389,8 @@ static int admin_listen(const char *path)
 	status = bind(admin.listen_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno
 											 : 0;
 	umask(mask);
+	if (status == 0)
+		path_remember();
 	if (status == 0 && listen(admin.listen_fd, 16) < 0)
 		status = -errno;
 	return status;
@@ -352,6 +398,7 @@ static int admin_listen(const char *path)
 
 static void admin_release(void)
 {
+	path_forget();
 	if (admin.listen_fd >= 0)
 		close(admin.listen_fd);
 	if (admin.end_fd >= 0)
@@ -402,7 +449,6 @@ void admin_stop(void)
 	for (unsigned i = 0; i < ADMIN_CLIENTS_MAX; i++)
 		if (admin.clients[i].fd >= 0)
 			client_end(&admin.clients[i]);
-	(void)unlink(admin.path);
 	admin_release();
 	admin.is_running = false;
 }

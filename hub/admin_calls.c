@@ -35,9 +35,16 @@ struct call {
 
 /* ---- arguments ----------------------------------------------------------------------------- */
 
+/* The text may quote what was asked, cut inside a character. NULL: no memory. */
 static json_t *fail(const char *error, const char *text)
 {
-	return json_pack("{s:b, s:s, s:s}", "ok", 0, "error", error, "text", text);
+	char *clean = text_escape(text, strlen(text), false);
+	json_t *answer = NULL;
+
+	if (clean != NULL)
+		answer = json_pack("{s:b, s:s, s:s}", "ok", 0, "error", error, "text", clean);
+	free(clean);
+	return answer;
 }
 
 static json_t *done(json_t *result)
@@ -562,6 +569,7 @@ json_t *admin_answer(const struct admin_options *options, json_t *request)
 	const char *name = json_string_value(json_object_get(request, "call"));
 	json_t *arguments = json_object_get(request, "arguments"), *empty = NULL, *answer = NULL;
 	struct call call = {.options = options};
+	bool is_known = false;
 
 	if (name == NULL || (arguments != NULL && !json_is_object(arguments)))
 		return fail("bad_request", "a request is {\"call\":NAME, \"arguments\":{…}}");
@@ -569,8 +577,12 @@ json_t *admin_answer(const struct admin_options *options, json_t *request)
 		arguments = empty = json_object();
 	call.arguments = arguments;
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		if (strcmp(calls[i].name, name) == 0)
+		if (strcmp(calls[i].name, name) == 0) {
 			answer = calls[i].answer(&call);
+			is_known = true;
+		}
 	json_decref(empty);
-	return answer != NULL ? answer : fail("unknown_call", "there is no such call");
+	if (!is_known)
+		return fail("unknown_call", "there is no such call");
+	return answer != NULL ? answer : fail("no_memory", "out of memory: ask what was done");
 }

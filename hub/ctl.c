@@ -311,10 +311,33 @@ static json_t *rows_sorted(json_t *rows, const char *column)
 
 /* ---- the commands -------------------------------------------------------------------------- */
 
+/* null stands for a text that JSON cannot carry: never may it look as if it had not been given. */
 static void set_text(json_t *arguments, const char *name, const char *text)
 {
+	json_t *value = text != NULL ? json_string(text) : NULL;
+
 	if (text != NULL)
-		(void)json_object_set_new(arguments, name, json_string(text));
+		(void)json_object_set_new(arguments, name, value != NULL ? value : json_null());
+}
+
+/* Every argument is there as it was given; what is not is said. */
+static bool arguments_are_whole(json_t *arguments)
+{
+	const char *name;
+	json_t *value;
+
+	if (arguments == NULL) {
+		say_error("out of memory");
+		return false;
+	}
+	json_object_foreach(arguments, name, value)
+	{
+		if (!json_is_null(value))
+			continue;
+		say_error("%s: not a text in UTF-8", name);
+		return false;
+	}
+	return true;
 }
 
 static void set_number(json_t *arguments, const char *name, uint64_t number)
@@ -543,13 +566,17 @@ static const struct ctl_command ctl_commands[] = {
 
 static int ctl_run(const struct ctl_command *command, struct ctl *ctl)
 {
-	json_t *arguments = json_object(), *answer, *result;
+	json_t *arguments = json_object(), *answer = NULL, *result;
 	const char *call = command->call;
 	int code = EXIT_FAILED;
 
 	if (command->options & OPT_CLOSE && ctl->operands.count == 0)
 		call = "close_where";
 	command->ask(ctl, arguments);
+	if (!arguments_are_whole(arguments)) {
+		json_decref(arguments);
+		return EXIT_USAGE;
+	}
 	result = ctl_ask(ctl, call, arguments, &answer);
 	if (result != NULL && ctl->json)
 		code = json_dumpf(result, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF
@@ -574,6 +601,10 @@ static bool ctl_is_good(const struct ctl_command *command, const struct ctl *ctl
 		return true;
 	if (ctl->operands.count == 1 && (ctl->where != NULL || ctl->dry_run || ctl->all)) {
 		say_error("either an ID or --where, not both");
+		return false;
+	}
+	if (ctl->where != NULL && ctl->all) {
+		say_error("either --where or --all, not both");
 		return false;
 	}
 	if (ctl->operands.count == 0 && ctl->where == NULL && !ctl->all) {
