@@ -84,6 +84,8 @@ wrong '[hub]\n\nlissen = [::1]:0\n' 'wrong.ini:3: there is no key "lissen" in [h
 wrong '[hubb]\nlisten = [::1]:0\n' 'wrong.ini:2: there is no section [hubb]'
 wrong 'listen = [::1]:0\n' 'wrong.ini:1: "listen" stands before the first [section]'
 wrong '[hub]\nlisten = localhost\n' 'wrong.ini:2: listen = localhost: takes a numeric host:port'
+wrong '[metrics]\nlisten = 0.0.0.0:9100\n' 'takes a numeric host:port of this machine alone'
+wrong '[metrics]\nlisten = [::]:9100\n' 'takes a numeric host:port of this machine alone'
 wrong '[hub]\nshards = 65\n' 'wrong.ini:2: shards = 65: takes a number from 0 to 64 (threads)'
 wrong '[hub]\nshards = -1\n' 'takes a number from 0 to 64'
 wrong '[hub]\nlines = maybe\n' 'wrong.ini:2: lines = maybe: takes yes or no'
@@ -110,6 +112,7 @@ write_config() {
 store = $home
 listen = [::1]:0
 shards = 1
+receive = $dir/in
 $1
 [admin]
 socket = $dir/admin.sock
@@ -121,7 +124,10 @@ connections-per-shard = ${2:-256}
 format = ${3:-logfmt}
 END
 }
-write_config "group = $first"
+# Two groups, one of them named twice.
+write_config "group = $first
+group = $second
+group = First"
 python3 - "$dir/notify" >"$dir/notify.out" <<'END' &
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -140,6 +146,8 @@ NOTIFY_SOCKET=$dir/notify "$program" hub --config "$dir/hub.ini" --for 280 >"$di
 hub=$!
 pids+=("$hub")
 until_true grep -q '^READY=1' "$dir/notify.out"
+grep -q '^READY=1 STATUS=serving 2 groups' "$dir/notify.out" || fail "it does not serve both groups"
+[ "$(grep -c '^ready ' "$dir/hub.out")" = 2 ] || { cp "$dir/hub.out" "$dir/out"; fail "not one line for each group"; }
 address=$(sed -n 's/^ready \([^ ]*\) .*/\1/p' "$dir/hub.out" | head -1)
 [ "$(stat -c %a "$dir/admin.sock")" = 600 ] || fail "the administrator's socket is open to others"
 
@@ -157,6 +165,15 @@ err_has 'no hub answers'
 run 2 ctl nothing
 run 2 ctl close --socket "$dir/admin.sock"
 err_has 'which?'
+ctl 2 close --all --where 'idle>5m'
+err_has 'not both'
+ctl 2 close --where $'identity=\xff'
+err_has 'not a text in UTF-8'
+ctl 2 close 7 --how $'\xff'
+err_has 'not a text in UTF-8'
+# What is quoted is cut inside the last character.
+ctl 1 connections --where "$(printf 'a%.0s' $(seq 79))é"
+err_has 'is none of group='
 run 0 ctl --help
 # A second hub may not take the socket.
 run 1 hub --config "$dir/hub.ini"
@@ -224,13 +241,31 @@ ctl 2 log-level
 ctl 1 log-level loud
 
 echo "-- reload"
+write_config "group = $first" 512 json
+kill -HUP "$hub"
+second_gone() { grep -q "^relayed .* group $second" "$dir/hub.out"; }
+until_true second_gone
+reload_said() { timeout 60 "$program" ctl status --socket "${2:-$dir/admin.sock}" 2>/dev/null | grep -qF "$1"; }
+until_true reload_said 'counts from the next start: limits.connections-per-shard'
+until_true grep -q '^READY=1 STATUS=serving 1 groups' "$dir/notify.out"
+# What is in force is told, not what the file says; and so it is the next time.
+ctl 0 limits
+grep -q 'limits.connections-per-shard *256 ' "$dir/out" || fail "limits tell what is not in force"
 write_config "group = $first
 group = $second" 512 json
 kill -HUP "$hub"
-second_ready() { grep -q "^ready .* group $second" "$dir/hub.out"; }
+second_ready() { [ "$(grep -c "^ready .* group $second" "$dir/hub.out")" = 2 ]; }
 until_true second_ready
-reload_said() { timeout 60 "$program" ctl status --socket "$dir/admin.sock" 2>/dev/null | grep -qF "$1"; }
 until_true reload_said 'counts from the next start: limits.connections-per-shard'
+# A file for the hub itself: its directory is the one of the start.
+head -c 100000 /dev/urandom >"$dir/file"
+run 0 id create --home "$dir/sender" --name Sender
+run 0 id show --home "$dir/sender" --xml "$dir/sender.xml"
+run 0 group invite --home "$home" --group "$first" --for "$dir/sender.xml" --out "$dir/sender.inv"
+run 0 peer --home "$dir/sender" --invitation "$dir/sender.inv" --hub "$address" --listen '[::1]:0' \
+	--send "$dir/file" --timeout 50
+cmp -s "$dir/file" "$dir/in/file" || fail "the file did not reach the hub"
+grep -q "^received file size 100000 .* file $dir/in/file\$" "$dir/hub.out" || fail "the hub did not say what it received"
 write_config "group = $second" 512 json
 ctl 0 reload
 first_gone() { grep -q "^relayed .* group $first" "$dir/hub.out"; }
@@ -267,6 +302,8 @@ for raw in [b"\n", b"{\n", b"[]\n", b"7\n", b'{"call":7}\n', b'{"call":"status",
 answers = ask(b'{"call":"log_level","arguments":{"level":"debug"}}\n{"call":"status"}\n{"call":"limits"}\n', 3)
 assert [a["ok"] for a in answers] == [True] * 3
 assert answers[1]["result"]["log_level"] == "debug"
+# A whole second's requests at once are answered at once.
+assert all(a["ok"] for a in ask(b'{"call":"status"}\n' * 150, 150))
 # Who asks and does not listen holds up nobody.
 deaf = []
 for _ in range(14):
@@ -292,11 +329,14 @@ until_true grep -q STOPPING "$dir/notify.out"
 grep -q RELOADING "$dir/notify.out" || fail "systemd did not hear of the reload"
 [ -e "$dir/admin.sock" ] && fail "the socket is left behind"
 
-echo "-- an inherited socket, a runtime directory"
+echo "-- an inherited socket, a runtime directory, a log that nobody reads"
 mkdir "$dir/run"
 write_config "group = $second"
-sed -i '/^socket/d; /^listen/d' "$dir/hub.ini"
-python3 - "$program" "$dir/hub.ini" "$dir/run" >"$dir/hub.out" 2>"$dir/hub.err" <<'END' &
+sed -i '/^socket/d; /^listen = \[/d' "$dir/hub.ini"
+mkfifo "$dir/log"
+sleep 280 <"$dir/log" &
+pids+=($!)
+cat >"$dir/inherit.py" <<'END'
 import os, socket, sys
 s = socket.socket(socket.AF_INET6)
 s.bind(("::1", 0))
@@ -306,18 +346,58 @@ if s.fileno() == 3:
 else:
     os.dup2(s.fileno(), 3, inheritable=True)
 print("port", s.getsockname()[1], flush=True)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), RUNTIME_DIRECTORY=sys.argv[3])
-os.execv(sys.argv[1], [sys.argv[1], "hub", "--config", sys.argv[2]])
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), RUNTIME_DIRECTORY=sys.argv[1])
+os.execv(sys.argv[2], sys.argv[2:])
 END
+# --group wins over the file, at a reload, too.
+python3 "$dir/inherit.py" "$dir/run" "$program" hub --config "$dir/hub.ini" --group "$first" >"$dir/hub.out" 2>"$dir/log" &
 hub=$!
 pids+=("$hub")
 until_true grep -q '^ready' "$dir/hub.out"
 want=$(sed -n 's/^port //p' "$dir/hub.out")
 grep -q "^ready \[::1\]:$want " "$dir/hub.out" || { cp "$dir/hub.out" "$dir/out"; fail "it does not listen on $want"; }
-run 0 ctl stop --socket "$dir/run/admin.sock"
+run 0 ctl reload --socket "$dir/run/admin.sock"
+until_true reload_said 'all is in force' "$dir/run/admin.sock"
+grep -q "^relayed\|^ready .* group $second" "$dir/hub.out" && fail "a reload forgot --group"
+run 0 ctl log-level debug --socket "$dir/run/admin.sock"
+python3 - "$dir/run/admin.sock" "http://127.0.0.1:$port/metrics" <<'END' || fail "a log that nobody reads holds up the hub"
+import socket, sys, urllib.request
+def lost():
+    for line in urllib.request.urlopen(sys.argv[2], timeout=60).read().decode().splitlines():
+        if line.startswith("peerhub_log_lines_lost_total "):
+            return int(line.split()[1])
+for _ in range(100):
+    for _ in range(100):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(60)
+        s.connect(sys.argv[1])
+        s.sendall(b'{"call":"log_level","arguments":{"level":"debug"}}\n')
+        assert b'"ok":true' in s.makefile("rb").readline()
+        s.close()
+    if lost() > 0:
+        sys.exit(0)
+sys.exit("the pipe never was full")
+END
+# Another hub's socket in the place of ours is not removed.
+mv "$dir/run/admin.sock" "$dir/run/moved.sock"
+touch "$dir/run/admin.sock"
+run 0 ctl stop --socket "$dir/run/moved.sock"
 wait "$hub"
 code=$?
-[ "$code" = 0 ] || { cp "$dir/hub.err" "$dir/err"; fail "ctl stop: the hub ended with $code"; }
+[ "$code" = 0 ] || fail "ctl stop: the hub ended with $code"
+[ -e "$dir/run/admin.sock" ] || fail "it removed what is not its own"
+
+echo "-- an inherited socket without a configuration"
+python3 "$dir/inherit.py" "$dir/run" "$program" hub --home "$home" --group "$first" >"$dir/hub.out" 2>"$dir/hub.err" &
+hub=$!
+pids+=("$hub")
+until_true grep -q '^ready' "$dir/hub.out"
+want=$(sed -n 's/^port //p' "$dir/hub.out")
+grep -q "^ready \[::1\]:$want " "$dir/hub.out" || { cp "$dir/hub.out" "$dir/out"; fail "it does not listen on $want"; }
+kill -TERM "$hub"
+wait "$hub"
+code=$?
+[ "$code" = 0 ] || { cp "$dir/hub.err" "$dir/err"; fail "the hub ended with $code"; }
 
 [ "$failures" = 0 ] || { echo "$failures failures"; exit 1; }
 echo "service_test: OK"
