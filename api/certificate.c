@@ -527,14 +527,14 @@ int certificate_key(X509 *x509, EVP_PKEY **key)
 int certificate_verify(X509 *x509, X509 *issuer)
 {
 	EVP_PKEY *key;
-	int status;
+	int status = certificate_key(issuer, &key), is_marked;
 
-	ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
-	status = certificate_key(issuer, &key);
 	if (status < 0)
 		return status;
+	is_marked =
+		ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
 	if (X509_verify(x509, key) != 1)
-		return crypto_failure(-EINVAL);
+		return crypto_failure_since(is_marked, -EINVAL);
 	ERR_pop_to_mark();
 	return 0;
 }

@@ -14,3 +14,15 @@ int crypto_failure(int other)
 			status = -ENOMEM;
 	return status;
 }
+
+int crypto_failure_since(int is_marked, int other)
+{
+	int status = other;
+
+	if (!is_marked)
+		return crypto_failure(other);
+	if (ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
+		status = -ENOMEM;
+	ERR_pop_to_mark();
+	return status;
+}

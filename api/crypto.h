@@ -14,4 +14,10 @@
  */
 int crypto_failure(int other);
 
+/*
+ * The same for a caller that may have entries of its own, which stay: is_marked is what ERR_set_mark() said
+ * before the call, 0 for a queue that was empty. Of one that was not, libcrypto shows the last entry alone.
+ */
+int crypto_failure_since(int is_marked, int other);
+
 #endif

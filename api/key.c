@@ -242,14 +242,15 @@ int key_verify(EVP_PKEY *key, const void *data, size_t bytes, const uint8_t *sig
 	const EVP_MD *digest = key_is_ed25519(key) ? NULL : EVP_sha256();
 	EVP_MD_CTX *context;
 	bool good;
+	int is_marked =
+		ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
 
-	ERR_set_mark(); /* the caller may be inside a TLS handshake with its own error queue */
 	context = EVP_MD_CTX_new();
 	good = context != NULL && EVP_DigestVerifyInit(context, NULL, digest, NULL, key) == 1 &&
 		EVP_DigestVerify(context, signature, signature_bytes, data, bytes) == 1;
 	EVP_MD_CTX_free(context);
 	if (!good)
-		return crypto_failure(-EINVAL);
+		return crypto_failure_since(is_marked, -EINVAL);
 	ERR_pop_to_mark();
 	return 0;
 }
