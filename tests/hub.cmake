@@ -24,7 +24,7 @@ endif()
 
 # A member that does not keep to the rules, for the script beside it.
 add_executable(hub_relay_probe hub/relay_probe.c)
-set(PROBE_SOURCES files loop members names node relay say text)
+set(PROBE_SOURCES files log loop members names node relay say text)
 list(TRANSFORM PROBE_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/hub/)
 list(TRANSFORM PROBE_SOURCES APPEND .c)
 target_sources(hub_relay_probe PRIVATE ${PROBE_SOURCES})
