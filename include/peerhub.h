@@ -355,7 +355,8 @@ struct ph_options {
 	uint32_t receipts_per_shard; /* history; default 1,024 */
 	uint32_t flags; /* PH_HUB_* */
 	void *user;
-	uint32_t resumptions_max; /* PH_HUB_RESUME: secrets issued, and kept, by the hub; 16,384 each */
+	uint32_t
+		resumptions_max; /* PH_HUB_RESUME: secrets issued, and kept, by the hub; 16,384 each */
 };
 #define PH_HUB_NO_DIRECT_DESCRIPTORS 1u /* use normal fds even where direct ones work */
 #define PH_HUB_TLS_FAST_DECODE 2u /* engine-wide key decoding short cut; own programs only */

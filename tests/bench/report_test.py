@@ -309,6 +309,10 @@ class Driving(unittest.TestCase):
         self.load()
 
     def tearDown(self):
+        # What was told to end may need a moment for it.
+        deadline = time.monotonic() + 30
+        while self.left_over() and time.monotonic() < deadline:
+            time.sleep(0.05)
         self.assertEqual(self.left_over(), [])
         self.place.cleanup()
 
