@@ -462,7 +462,8 @@ static void shard_hold(struct shard *shard, const struct listener *listener, int
 
 static void shard_accept(struct shard *shard, struct listener *listener, int32_t file)
 {
-	if (shard->stopping || listener->ending)
+	/* Where all slots are retired nobody's turn will come. */
+	if (shard->stopping || listener->ending || shard->slots_usable == 0)
 		shard_refuse(shard, file);
 	else if (shard->held_count > 0 || !accept_has_room(shard))
 		shard_hold(shard, listener, file);
