@@ -10,6 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef FUZZ_MALLOC
+#error "failing.h comes before input.h"
+#endif
+#define FUZZ_MALLOC __real_malloc
+
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *block, size_t bytes);
