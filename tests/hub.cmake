@@ -8,6 +8,7 @@ function(peerhub_hub_test name)
 endfunction()
 peerhub_hub_test(relay_test ${PROJECT_SOURCE_DIR}/hub/relay.c ${PROJECT_SOURCE_DIR}/hub/text.c)
 peerhub_hub_test(transfer_test ${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+peerhub_hub_test(backoff_test ${PROJECT_SOURCE_DIR}/hub/backoff.c)
 
 # The machines of a transfer without a network: the test brings its own route.c.
 set(EXCHANGE_SOURCES sender receiver relay say loop names text transfer)
