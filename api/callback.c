@@ -282,6 +282,7 @@ static void on_open(void *hub_user, uint64_t id, void *user, const struct ph_ope
 	if (!connection->is_accepted)
 		proof_take(connection);
 	assert(connection->credential != NULL); /* no open without a verified chain */
+	runtime_tell_open(id, info);
 	connection_publish(connection, false);
 	pthread_rwlock_wrlock(&node->lock);
 	assert(connection->state == CONNECTION_OPENING);

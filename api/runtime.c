@@ -44,8 +44,10 @@ static struct {
 	pthread_rwlock_t hub_lock; /* shared while somebody hands the hub to the engine */
 	struct ph_hub *hub;
 	struct trust_cache *trust_cache; /* constant while there is a hub */
-	peerhub_end_callback end_callback; /* both constant while there is a hub */
+	peerhub_end_callback end_callback; /* these are constant while there is a hub */
 	void *end_user;
+	peerhub_open_callback open_callback;
+	void *open_user;
 
 	pthread_mutex_t endpoint_lock; /* guards the rest */
 	struct endpoint endpoints[RUNTIME_ENDPOINTS_MAX];
@@ -176,6 +178,29 @@ HRESULT PeerhubSetEndCallback(peerhub_end_callback callback, void *user)
 	}
 	pthread_mutex_unlock(&runtime.lifecycle);
 	return result;
+}
+
+HRESULT PeerhubSetOpenCallback(peerhub_open_callback callback, void *user)
+{
+	HRESULT result = S_OK;
+
+	detail_clear();
+	pthread_mutex_lock(&runtime.lifecycle);
+	if (runtime.count > 0) {
+		result = detail_fail(PEER_E_GROUP_IN_USE, "Grouping is started");
+	} else {
+		runtime.open_callback = callback;
+		runtime.open_user = user;
+	}
+	pthread_mutex_unlock(&runtime.lifecycle);
+	return result;
+}
+
+void runtime_tell_open(uint64_t id, const struct ph_open_info *info)
+{
+	if (runtime.open_callback != NULL)
+		runtime.open_callback(
+			runtime.open_user, id, info->group, info->identity, info->friendly_name);
 }
 
 void runtime_tell_end(const struct ph_receipt *receipt, const char *group, const char *identity)

@@ -33,7 +33,8 @@ bool runtime_is_started(void);
 struct ph_hub *runtime_hub_get(void);
 void runtime_hub_put(void);
 
-/* PeerhubSetEndCallback's, if any. Engine threads. */
+/* PeerhubSetOpenCallback's and PeerhubSetEndCallback's, if any. Engine threads. */
+void runtime_tell_open(uint64_t id, const struct ph_open_info *info);
 void runtime_tell_end(const struct ph_receipt *receipt, const char *group, const char *identity);
 
 /* What the chains of peers are checked with. NULL: no memory for it, everything still works. */

@@ -16,6 +16,7 @@
 #include "ends.h"
 #include "log.h"
 #include "loop.h"
+#include "overview.h"
 #include "text.h"
 #include "where.h"
 
@@ -510,6 +511,40 @@ static json_t *call_status(struct call *call)
 		"counters", counters_json(&stats)));
 }
 
+static json_t *call_overview(struct call *call)
+{
+	uint64_t since;
+
+	if (!argument_number(call, "since", 0, INT64_MAX, 0, &since))
+		return fail("bad_argument", call->text);
+	return done(overview_json(since));
+}
+
+/* One page of the table, searched and sorted. */
+static json_t *call_page(struct call *call)
+{
+	json_t *descending = json_object_get(call->arguments, "descending"), *page;
+	struct overview_query query = {.search = argument_text(call, "search", ""),
+		.descending = json_is_true(descending)};
+	char why[OVERVIEW_WHY_BYTES];
+
+	if (query.search == NULL)
+		return fail("bad_argument", call->text);
+	query.sort = argument_text(call, "sort", "id");
+	if (query.sort == NULL ||
+		!argument_number(call, "offset", 0, INT32_MAX, 0, &query.offset) ||
+		!argument_number(call, "limit", 1, OVERVIEW_PAGE_MAX, 50, &query.limit))
+		return fail("bad_argument", call->text);
+	if (descending != NULL && !json_is_boolean(descending))
+		return fail("bad_argument", "\"descending\" must be true or false");
+	if (strlen(query.search) > OVERVIEW_SEARCH_BYTES_MAX)
+		return fail("bad_argument", "\"search\" is at most 200 bytes");
+	page = overview_page(&query, why);
+	if (page == NULL && why[0] != '\0')
+		return fail("bad_argument", why);
+	return done(page);
+}
+
 static json_t *call_limits(struct call *call)
 {
 	struct ph_statistics stats;
@@ -561,6 +596,8 @@ json_t *admin_answer(const struct admin_options *options, json_t *request)
 		{"closed", call_closed},
 		{"close", call_close},
 		{"close_where", call_close_where},
+		{"overview", call_overview},
+		{"page", call_page},
 		{"limits", call_limits},
 		{"reload", call_reload},
 		{"stop", call_stop},

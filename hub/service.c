@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "metrics.h"
 #include "notify.h"
+#include "overview.h"
 #include "p2p.h"
 #include "peerhub/extras.h"
 #include "say.h"
@@ -42,6 +43,13 @@ bool service_is_stopping(void)
 
 /* ---- the library --------------------------------------------------------------------------- */
 
+static void on_end(
+	void *user, const struct ph_receipt *receipt, const char *group, const char *identity)
+{
+	overview_on_end(receipt->id);
+	ends_on_end(user, receipt, group, identity);
+}
+
 static int engine_choose(const struct config *config)
 {
 	struct ph_options options = {.size = sizeof(options),
@@ -60,7 +68,9 @@ static int engine_choose(const struct config *config)
 	HRESULT result = PeerhubSetEngine(&options);
 
 	if (SUCCEEDED(result))
-		result = PeerhubSetEndCallback(ends_on_end, NULL);
+		result = PeerhubSetOpenCallback(overview_on_open, NULL);
+	if (SUCCEEDED(result))
+		result = PeerhubSetEndCallback(on_end, NULL);
 	if (SUCCEEDED(result) && config->store[0] != '\0')
 		result = PeerhubSetHome(config->store);
 	if (SUCCEEDED(result) && config->listen[0] != '\0')
@@ -173,6 +183,10 @@ int service_start(struct ph_hub *hub, const char *identity)
 
 	if (service.path == NULL)
 		return 0;
+	if (overview_start(hub) < 0) {
+		say_error("out of memory");
+		return -EIO;
+	}
 	options.path = admin_path();
 	if (options.path != NULL) {
 		config_tell();
@@ -211,10 +225,12 @@ void service_stop(void)
 	metrics_stop();
 	admin_stop();
 	admin_config_said(NULL);
+	overview_stop();
 }
 
 void service_end(void)
 {
+	overview_forget();
 	if (service.has_ends)
 		ends_end();
 	if (service.has_config)

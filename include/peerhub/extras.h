@@ -75,6 +75,17 @@ typedef void (*peerhub_end_callback)(
 PEERHUB_P2P_API HRESULT PeerhubSetEndCallback(peerhub_end_callback callback, void *user);
 
 /*
+ * Hear of every connection of this process that opens, before anything else is heard of it; its end is told
+ * once, by the end callback. The same rules as there.
+ *
+ * friendly_name  what the peer calls itself, UTF-8, "" when it does not: escape before showing; borrowed
+ */
+typedef void (*peerhub_open_callback)(void *user, uint64_t id, const char *group,
+	const char *identity, const char *friendly_name);
+/* Like PeerhubSetEndCallback. */
+PEERHUB_P2P_API HRESULT PeerhubSetOpenCallback(peerhub_open_callback callback, void *user);
+
+/*
  * The native hub behind a group and the tag of its connections, to use peerhub.h beside p2p.h.
  * Borrowed: valid until the group is closed. Connection ids are the same in both interfaces. Opening,
  * listening and stopping are the library's: this hub's callbacks are its own.

@@ -1,6 +1,7 @@
 /*
  * What a program that embeds p2p.h chooses before Grouping starts: the engine's options, an inherited
- * socket, and who hears of ends (PeerhubSetEngine, PeerhubSetListenDescriptor, PeerhubSetEndCallback).
+ * socket, and who hears of opens and ends (PeerhubSetEngine, PeerhubSetListenDescriptor, PeerhubSetOpenCallback,
+ * PeerhubSetEndCallback).
  */
 #include "tests/api/p2p_test.h"
 
@@ -20,8 +21,10 @@ struct end {
 };
 
 struct ends {
-	uint32_t count;
+	uint32_t count, opened_count;
 	struct end ends[ENDS_MAX];
+	uint64_t opened[ENDS_MAX];
+	uint32_t unannounced; /* ends of open connections whose opening was not told */
 };
 
 static struct {
@@ -29,6 +32,27 @@ static struct {
 	struct ends ends;
 	int inherited;
 } chosen = {.lock = PTHREAD_MUTEX_INITIALIZER, .inherited = -1};
+
+static void on_open(
+	void *user, uint64_t id, const char *group, const char *identity, const char *friendly_name)
+{
+	if (user != &chosen || group[0] == '\0' || identity[0] == '\0' || friendly_name == NULL)
+		abort();
+	pthread_mutex_lock(&chosen.lock);
+	if (chosen.ends.opened_count < ENDS_MAX)
+		chosen.ends.opened[chosen.ends.opened_count++] = id;
+	pthread_mutex_unlock(&chosen.lock);
+}
+
+/* How often the opening of a connection was told. */
+static uint32_t opened_times(const struct ends *ends, uint64_t id)
+{
+	uint32_t times = 0;
+
+	for (uint32_t i = 0; i < ends->opened_count; i++)
+		times += ends->opened[i] == id;
+	return times;
+}
 
 static void on_end(
 	void *user, const struct ph_receipt *receipt, const char *group, const char *identity)
@@ -38,6 +62,8 @@ static void on_end(
 	if (user != &chosen)
 		abort();
 	pthread_mutex_lock(&chosen.lock);
+	chosen.ends.unannounced +=
+		opened_times(&chosen.ends, receipt->id) != (receipt->was_open ? 1u : 0u);
 	if (chosen.ends.count < ENDS_MAX) {
 		end = &chosen.ends.ends[chosen.ends.count++];
 		end->id = receipt->id;
@@ -53,6 +79,9 @@ static void do_set_end_callback(const void *in, void *out)
 	bool is_set = *(const bool *)in;
 
 	*(HRESULT *)out = PeerhubSetEndCallback(is_set ? on_end : NULL, is_set ? &chosen : NULL);
+	if (PeerhubSetOpenCallback(is_set ? on_open : NULL, is_set ? &chosen : NULL) !=
+		*(HRESULT *)out)
+		abort();
 }
 
 static void do_ends(const void *in, void *out)
@@ -278,6 +307,8 @@ static void every_end_is_told_once_with_its_names(void **state)
 		seen += ends->ends[i].id == pair.to;
 	assert_int_equal(seen, 1);
 	assert_true(ends->count >= 2); /* the neighbor connection, too */
+	assert_int_equal(opened_times(ends, pair.to), 1);
+	assert_int_equal(ends->unannounced, 0);
 	assert_result(host_set_end_callback(false), S_OK);
 	assert_result(agent_shutdown(&guest), S_OK);
 	free(ends);
