@@ -206,6 +206,57 @@ int ph_send(uint64_t id, uint64_t tag, const uint8_t *type, const struct ph_part
 	return status;
 }
 
+/* ---- notice ----------------------------------------------------------------------------- */
+
+/* One more notice of this connection; inside its slot. */
+static bool notice_count(struct slot *slot)
+{
+	uint32_t flags = atomic_load(&slot->flags);
+
+	do {
+		if (flags / SLOT_NOTICE_ONE >= PH_NOTICES_MAX)
+			return false;
+	} while (!atomic_compare_exchange_weak(&slot->flags, &flags, flags + SLOT_NOTICE_ONE));
+	return true;
+}
+
+int ph_notice(uint64_t id, uint64_t tag, uint32_t reason, uint32_t retry_after_ms, const char *text)
+{
+	struct wire_notice notice = {
+		.code = reason, .retry_after_ms = retry_after_ms, .text = text};
+	struct home *home = home_of(id);
+	struct chunk *chunk;
+	struct slot *slot;
+	ssize_t bytes;
+
+	if (home == NULL)
+		return -ENOENT;
+	slot = &home->table.slots[slot_id_slot(id)];
+	notice.text_bytes = text != NULL ? (uint32_t)strnlen(text, PH_TEXT_BYTES_MAX) : 0;
+	chunk = chunk_create(WIRE_NOTICE_BYTES + PH_TEXT_BYTES_MAX);
+	if (chunk == NULL)
+		return -ENOMEM;
+	bytes = wire_notice_write(chunk->data, chunk->capacity, &notice);
+	assert(bytes > 0);
+	chunk->bytes = (uint32_t)bytes; /* its weight is 0: a control message */
+	if (!slot_send_enter(slot, slot_id_generation(id), tag)) {
+		chunk_destroy(chunk);
+		return -ENOENT;
+	}
+	if ((atomic_load(&slot->flags) & SLOT_RAW) != 0 || !notice_count(slot)) {
+		int status = (atomic_load(&slot->flags) & SLOT_RAW) != 0 ? -EOPNOTSUPP : -EAGAIN;
+
+		chunk_destroy(chunk);
+		if (slot_unpin(slot))
+			shard_post_slot(home, slot);
+		return status;
+	}
+	stack_push(&slot->chunks, &chunk->entry);
+	if (slot_send_leave(slot))
+		shard_post_slot(home, slot);
+	return 0;
+}
+
 /* ---- pause ------------------------------------------------------------------------------ */
 
 static int pause_set(uint64_t id, uint64_t tag, bool paused)

@@ -132,7 +132,7 @@ struct conn_names {
 struct conn_end {
 	uint64_t time_close_ns, time_goodbye_ns;
 	uint64_t bytes_acknowledged;
-	uint32_t reason, peer_reason;
+	uint32_t reason, peer_reason, peer_retry_after_ms;
 	int32_t error; /* negative errno behind the end */
 };
 

@@ -458,6 +458,7 @@ static void conn_receipt(struct conn *conn, struct ph_receipt *receipt)
 	receipt->bytes_received = atomic_load_explicit(&conn->bytes_received, memory_order_relaxed);
 	receipt->messages_sent = conn->messages_sent;
 	receipt->messages_received = conn->messages_received;
+	receipt->peer_retry_after_ms = conn_end(conn)->peer_retry_after_ms;
 	receipt->peer_address = conn->peer_address;
 	memcpy(receipt->text, cold->text, sizeof(receipt->text));
 	memcpy(receipt->peer_text, cold->peer_text, sizeof(receipt->peer_text));
@@ -557,7 +558,8 @@ int conn_goodbye_write(struct conn *conn)
 			return status;
 	}
 	leaving = !conn->local_cause || conn_end(conn)->reason == PH_REASON_LOCAL_GROUP_END ||
-		conn_end(conn)->reason == PH_REASON_LOCAL_STOP;
+		conn_end(conn)->reason == PH_REASON_LOCAL_STOP ||
+		conn_end(conn)->reason == PH_REASON_LOCAL_DRAIN;
 	bytes = wire_disconnect_write(message, sizeof(message),
 		leaving ? WIRE_DISCONNECT_LEAVING : WIRE_DISCONNECT_APPLICATION);
 	assert(bytes > 0);

@@ -433,7 +433,12 @@ static void conn_on_notice(struct conn *conn, const uint8_t *message, size_t byt
 		conn_protocol_fault(conn, PH_REASON_PROTOCOL_MESSAGE, "malformed NOTICE");
 		return;
 	}
+	/* The goodbye after a notice repeats its reason, and neither the time nor the text. */
+	if (notice.retry_after_ms == 0 && notice.text_bytes == 0 &&
+		notice.code == conn_end(conn)->peer_reason)
+		return;
 	conn_end(conn)->peer_reason = notice.code;
+	conn_end(conn)->peer_retry_after_ms = notice.retry_after_ms;
 	memcpy(text, notice.text, notice.text_bytes);
 	text[notice.text_bytes] = '\0';
 }

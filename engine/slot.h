@@ -67,6 +67,7 @@ enum slot_state {
 #define SLOT_WANT_WRITABLE 1u /* a sender was told -EAGAIN: one on_writable is owed */
 #define SLOT_PAUSED 2u /* ph_pause: stop reading */
 #define SLOT_RAW 4u /* framing raw: no message head; constant while open */
+#define SLOT_NOTICE_ONE 0x10000u /* the upper half counts what ph_notice sent */
 
 struct slot {
 	_Atomic uint64_t word; /* see above; written by all */
@@ -76,7 +77,7 @@ struct slot {
 	struct ck_stack chunks; /* push: senders inside; batch pop: the owner */
 	_Atomic uint32_t
 		queued_bytes; /* against the send budget: senders add, the owner subtracts */
-	_Atomic uint32_t flags; /* SLOT_WANT_WRITABLE, SLOT_PAUSED, SLOT_RAW */
+	_Atomic uint32_t flags; /* SLOT_WANT_WRITABLE, SLOT_PAUSED, SLOT_RAW, notices */
 	_Atomic uint64_t bytes_queued; /* all that ph_send accepted in this generation */
 	_Atomic uint64_t messages_queued;
 };

@@ -14,6 +14,7 @@
 #define WIRE_PT2PT_BYTES 28u /* header, data offset, reserved, type */
 #define WIRE_CONTROL_BYTES_MAX \
 	4096u /* every message but PT2PT and skipped ones: names and addresses */
+#define WIRE_NOTICE_BYTES 18u /* before its text */
 #define WIRE_RESUME_BYTES 76u /* header, lifetime, id, secret */
 #define WIRE_SKIP_BYTES_MAX 65536u /* an unknown message in 0x40..0x4F */
 

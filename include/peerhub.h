@@ -102,6 +102,7 @@ enum ph_how {
 	X(PH_REASON_LOCAL_STOP, 3003, "hub_stopped")                                  \
 	X(PH_REASON_LOCAL_REFUSED, 3004, "refused_peer")                              \
 	X(PH_REASON_LOCAL_REVOKED, 3005, "revoked")                                   \
+	X(PH_REASON_LOCAL_DRAIN, 3006, "draining")                                    \
 	X(PH_REASON_REMOTE_CLOSE, 4000, "remote_close")                               \
 	X(PH_REASON_REMOTE_RESET, 4001, "remote_reset")                               \
 	X(PH_REASON_REMOTE_TRUNCATED, 4002, "remote_truncated")                       \
@@ -268,6 +269,7 @@ struct ph_receipt {
 	ph_address peer_address;
 	char text[PH_TEXT_BYTES_MAX + 1]; /* ours: detail of the reason */
 	char peer_text[PH_TEXT_BYTES_MAX + 1]; /* the peer's words: escape before showing */
+	uint32_t peer_retry_after_ms; /* from the peer's NOTICE: not to be dialled before; else 0 */
 };
 
 /* ---- the hub ---------------------------------------------------------------------------- */
@@ -466,6 +468,17 @@ PH_API PH_MUST_CHECK int ph_resume(uint64_t id, uint64_t tag);
  * -EALREADY (an abort of a connection that was closing gracefully: it now aborts).
  */
 PH_API int ph_close(uint64_t id, uint64_t tag, enum ph_how how, uint32_t reason, const char *text);
+
+/*
+ * Tell the peer of an open connection something ahead of its end: that we are about to drain, and after how
+ * long it may come back (0: nothing is asked). It stands in the peer's receipt (peer_reason,
+ * peer_retry_after_ms, peer_text) whenever the connection ends; the newest one counts, and reason 0 takes it back. text may be
+ * NULL, at most PH_TEXT_BYTES_MAX bytes are kept. It counts neither as a message nor against the send budget.
+ * Returns 0, -ENOENT (as ph_send), -EAGAIN (PH_NOTICES_MAX were sent on it), -EOPNOTSUPP (raw framing), -ENOMEM.
+ */
+#define PH_NOTICES_MAX 64u /* of one connection: they are bounded by this alone */
+PH_API PH_MUST_CHECK int ph_notice(
+	uint64_t id, uint64_t tag, uint32_t reason, uint32_t retry_after_ms, const char *text);
 
 /* A group is gone: its open connections are closed (graceful or abort), handshakes that end later
  * are refused, ph_open with the tag is -ESHUTDOWN. The tag can never be used again. */

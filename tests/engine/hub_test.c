@@ -327,6 +327,59 @@ static void hub_close_reason_reaches_the_peer(void **state)
 	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
 }
 
+/* A notice ahead of the end stands in the peer's receipt, its time too: the goodbye of the same reason leaves
+ * that alone. The newest counts, 0 takes it back; how many there may be is bounded. */
+static void hub_notice_reaches_the_peer(void **state)
+{
+	static const uint32_t reasons[] = {PH_REASON_LOCAL_DRAIN, 0};
+	struct seen seen;
+	uint64_t id;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		seen_init(&seen);
+		id = dial(&seen, hub_begin(&seen, PH_FRAMING_MESSAGE), PH_FRAMING_MESSAGE);
+		seen_wait(&seen, &seen.opened, 2);
+		assert_int_equal(ph_notice(id, TAG + 1, 1, 1, NULL), -ENOENT);
+		assert_int_equal(ph_notice(0, TAG, 1, 1, NULL), -ENOENT);
+		assert_int_equal(ph_notice(id, TAG, 1111, 7, "first"), 0);
+		assert_int_equal(ph_notice(id, TAG, PH_REASON_LOCAL_DRAIN, 30000, "soon"), 0);
+		if (round == 1)
+			assert_int_equal(ph_notice(id, TAG, 0, 0, NULL), 0);
+		assert_int_equal(ph_close(id, TAG, PH_GRACEFUL,
+					 round == 0 ? PH_REASON_LOCAL_DRAIN : 0, NULL),
+			0);
+		assert_int_equal(ph_notice(id, TAG, 1, 1, NULL), -ENOENT);
+		seen_wait(&seen, &seen.closed, 2);
+		for (unsigned i = 0; i < 2; i++) {
+			const struct ph_receipt *receipt = &seen.receipts[i];
+
+			assert_int_equal(receipt->messages_sent, 0);
+			assert_int_equal(receipt->bytes_queued, 0);
+			if (receipt->id == id)
+				continue;
+			assert_int_equal(receipt->peer_reason, reasons[round]);
+			assert_int_equal(receipt->peer_retry_after_ms, round == 0 ? 30000 : 0);
+			assert_string_equal(receipt->peer_text, round == 0 ? "soon" : "");
+			assert_int_equal(receipt->reason,
+				round == 0 ? PH_REASON_REMOTE_LEAVING : PH_REASON_REMOTE_CLOSE);
+		}
+		assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
+	}
+	seen_init(&seen);
+	id = dial(&seen, hub_begin(&seen, PH_FRAMING_MESSAGE), PH_FRAMING_MESSAGE);
+	seen_wait(&seen, &seen.opened, 2);
+	for (unsigned i = 0; i < PH_NOTICES_MAX; i++)
+		assert_int_equal(ph_notice(id, TAG, 1, 1, "again"), 0);
+	assert_int_equal(ph_notice(id, TAG, 1, 1, "again"), -EAGAIN);
+	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
+	seen_init(&seen);
+	id = dial(&seen, hub_begin(&seen, PH_FRAMING_RAW), PH_FRAMING_RAW);
+	seen_wait(&seen, &seen.opened, 2);
+	assert_int_equal(ph_notice(id, TAG, 1, 1, NULL), -EOPNOTSUPP);
+	assert_int_equal(ph_hub_stop(seen.hub, PH_GRACEFUL), 0);
+}
+
 static void hub_abort_resets(void **state)
 {
 	struct seen seen;
@@ -876,6 +929,7 @@ int main(void)
 		cmocka_unit_test(hub_open_send_close),
 		cmocka_unit_test(hub_close_delivers_what_was_accepted),
 		cmocka_unit_test(hub_close_reason_reaches_the_peer),
+		cmocka_unit_test(hub_notice_reaches_the_peer),
 		cmocka_unit_test(hub_abort_resets),
 		cmocka_unit_test(hub_dial_fails_and_is_closed),
 		cmocka_unit_test(hub_close_while_greeting),

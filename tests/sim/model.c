@@ -425,8 +425,8 @@ static void end_check_delivery(const struct record *record)
 static void end_check_peer(const struct record *record)
 {
 	const struct ph_receipt *mine = &record->receipt, *theirs = &record->peer->receipt;
-	bool leaving =
-		mine->reason == PH_REASON_LOCAL_GROUP_END || mine->reason == PH_REASON_LOCAL_STOP;
+	bool leaving = mine->reason == PH_REASON_LOCAL_GROUP_END ||
+		mine->reason == PH_REASON_LOCAL_STOP || mine->reason == PH_REASON_LOCAL_DRAIN;
 	uint32_t expected = leaving && record->framing == PH_FRAMING_MESSAGE
 		? PH_REASON_REMOTE_LEAVING
 		: PH_REASON_REMOTE_CLOSE;
