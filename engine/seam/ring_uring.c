@@ -8,6 +8,11 @@
  *
  * Completions are produced only inside ring_enter (DEFER_TASKRUN), so a shard that does not enter
  * sees a still world.
+ *
+ * A ring begins disabled (R_DISABLED), is told the operations it will ever be asked for (ring_restrict) and
+ * is enabled for good: who takes over the process cannot open files or start anything through it, past all
+ * filters of system calls. Registering comes before: afterwards only the ring's own descriptor may be
+ * unregistered.
  */
 #include "engine/ring.h"
 
@@ -17,6 +22,7 @@
 #include "engine/seam/compat.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,14 +76,16 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static int ring_setup(struct io_uring *uring, uint32_t submit_entries, uint32_t complete_entries)
+/* flags: IORING_SETUP_R_DISABLED or 0. */
+static int ring_setup(
+	struct io_uring *uring, uint32_t submit_entries, uint32_t complete_entries, unsigned flags)
 {
 	struct io_uring_params params;
 	int status;
 
 	memset(&params, 0, sizeof(params));
 	params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags;
 	params.cq_entries = complete_entries;
 	status = io_uring_queue_init_params(submit_entries, uring, &params);
 	PH_TSAN_PAGES_ACQUIRE();
@@ -88,6 +96,48 @@ static void ring_teardown(struct io_uring *uring)
 {
 	PH_TSAN_PAGES_RELEASE();
 	io_uring_queue_exit(uring);
+}
+
+/* All that the operations below ask for, and no more. The newest one comes last: a kernel that has never heard
+ * of it refuses the whole list, and gets it without. */
+static const uint8_t ring_opcodes[] = {IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_SOCKET,
+	IORING_OP_URING_CMD, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG,
+	IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN, IORING_OP_CLOSE, COMPAT_OP_BIND};
+#define OPCODE_COUNT (sizeof(ring_opcodes) / sizeof(ring_opcodes[0]))
+
+/* io_uring_enable_rings and io_uring_register_restrictions are in liburing 2.3's header, and not in its shared
+ * library. */
+static int ring_enable(struct io_uring *uring)
+{
+	return io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+static int ring_restrictions(
+	struct io_uring *uring, struct io_uring_restriction *list, size_t count)
+{
+	return io_uring_register(
+		(unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, list, (unsigned)count);
+}
+
+/* A ring that is still disabled. 0, or why the kernel has no restrictions: then it works without. */
+static int ring_restrict(struct io_uring *uring)
+{
+	struct io_uring_restriction list[OPCODE_COUNT + 2];
+	int status;
+
+	memset(list, 0, sizeof(list));
+	list[0].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	list[0].sqe_flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+	list[1].opcode = IORING_RESTRICTION_REGISTER_OP;
+	list[1].register_op = IORING_UNREGISTER_RING_FDS;
+	for (size_t i = 0; i < OPCODE_COUNT; i++) {
+		list[2 + i].opcode = IORING_RESTRICTION_SQE_OP;
+		list[2 + i].sqe_op = ring_opcodes[i];
+	}
+	status = ring_restrictions(uring, list, OPCODE_COUNT + 2);
+	if (status == -EINVAL)
+		status = ring_restrictions(uring, list, OPCODE_COUNT + 1);
+	return status;
 }
 
 static void ring_buffers_give(struct ring *ring, uint32_t count)
@@ -157,7 +207,8 @@ int ring_create(const struct ring_options *options, struct ring **out)
 	if (ring == NULL)
 		return -ENOMEM;
 	ring->options = *options;
-	status = ring_setup(&ring->uring, options->submit_entries, options->complete_entries);
+	status = ring_setup(&ring->uring, options->submit_entries, options->complete_entries,
+		IORING_SETUP_R_DISABLED);
 	if (status < 0)
 		goto undo_memory;
 	/* Saves the descriptor lookup of every enter; where it is refused all works without. */
@@ -169,6 +220,10 @@ int ring_create(const struct ring_options *options, struct ring **out)
 			goto undo_ring;
 	}
 	status = ring_buffers_create(ring);
+	if (status < 0)
+		goto undo_ring;
+	(void)ring_restrict(&ring->uring); /* ring_probe tells whether it works here */
+	status = ring_enable(&ring->uring);
 	if (status < 0)
 		goto undo_ring;
 	*out = ring;
@@ -706,6 +761,28 @@ out:
 	return status;
 }
 
+/* Is what is not on the list refused? Opening a file is what an intruder would like best. */
+static bool probe_restrictions(void)
+{
+	struct probe probe;
+	struct io_uring_sqe *sqe;
+	int status = -ENOSYS;
+
+	memset(&probe, 0, sizeof(probe));
+	if (ring_setup(&probe.uring, 4, 8, IORING_SETUP_R_DISABLED) < 0)
+		return false;
+	if (ring_restrict(&probe.uring) == 0 && ring_enable(&probe.uring) == 0) {
+		sqe = io_uring_get_sqe(&probe.uring);
+		io_uring_prep_openat(sqe, AT_FDCWD, "/", O_RDONLY | O_CLOEXEC, 0);
+		sqe->user_data = 11;
+		status = probe_wait(&probe, 11, NULL);
+	}
+	if (status >= 0)
+		close(status);
+	ring_teardown(&probe.uring);
+	return status == -EACCES;
+}
+
 int ring_probe(struct ring_features *features, char *why)
 {
 	struct probe probe;
@@ -713,7 +790,7 @@ int ring_probe(struct ring_features *features, char *why)
 
 	memset(features, 0, sizeof(*features));
 	memset(&probe, 0, sizeof(probe));
-	status = ring_setup(&probe.uring, 16, 64);
+	status = ring_setup(&probe.uring, 16, 64, 0);
 	if (status == -EPERM || status == -EACCES) {
 		snprintf(why, 256, "io_uring is refused here (%s); %s", strerror(-status),
 			ring_cure);
@@ -759,8 +836,9 @@ int ring_probe(struct ring_features *features, char *why)
 	features->direct = probe.direct && probe.cancel && probe.socket_cmd;
 	snprintf(features->text, sizeof(features->text),
 		"multishot_receive yes\ndirect_descriptors %s\ncancel_by_user_data %s\n"
-		"socket_commands %s\nlocal_address %s\n",
+		"socket_commands %s\nlocal_address %s\nrestricted_rings %s\n",
 		features->direct ? "yes" : "no", probe.cancel ? "yes" : "no",
-		probe.socket_cmd ? "yes" : "no", probe.bind ? "yes" : "no");
+		probe.socket_cmd ? "yes" : "no", probe.bind ? "yes" : "no",
+		probe_restrictions() ? "yes" : "no");
 	return 0;
 }
