@@ -23,6 +23,11 @@
 #define ADMIN_REQUEST_BYTES_MAX 16384u /* of one line */
 #define ADMIN_ANSWER_BYTES_MAX (64u << 20) /* 100,000 connections fit */
 
+#define TEXT_OF_(number) #number
+#define TEXT_OF(number) TEXT_OF_(number)
+#define ADMIN_VERSION \
+	TEXT_OF(PH_VERSION_MAJOR) "." TEXT_OF(PH_VERSION_MINOR) "." TEXT_OF(PH_VERSION_PATCH)
+
 /* What a request may want of the main thread. */
 enum admin_wish {
 	ADMIN_RELOAD = 1,

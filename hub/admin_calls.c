@@ -20,10 +20,6 @@
 #include "text.h"
 #include "where.h"
 
-#define TEXT_OF_(number) #number
-#define TEXT_OF(number) TEXT_OF_(number)
-#define ADMIN_VERSION \
-	TEXT_OF(PH_VERSION_MAJOR) "." TEXT_OF(PH_VERSION_MINOR) "." TEXT_OF(PH_VERSION_PATCH)
 #define LIMIT_DEFAULT 10000
 #define LIMIT_MAX 100000
 #define SPREAD_MS_MAX 86400000u

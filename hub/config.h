@@ -54,6 +54,10 @@ struct config {
 	uint64_t admin_requests_per_second;
 	/* [metrics] */
 	char *metrics_listen;
+	/* [dashboard] */
+	char *dashboard_listen, *dashboard_token_file;
+	bool dashboard_allow_close, dashboard_token_to_read;
+	uint64_t dashboard_requests_per_second;
 	/* [history] */
 	uint64_t history_ends;
 };

@@ -5,7 +5,6 @@
  */
 #include "metrics.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -14,17 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <microhttpd.h>
-
 #include "ends.h"
+#include "http.h"
 #include "log.h"
-#include "say.h"
 
-#define CONNECTIONS_MAX 32u
 #define CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 static struct {
-	struct MHD_Daemon *daemon;
+	struct http http;
 	struct ph_hub *hub;
 	atomic_bool is_ready;
 } metrics;
@@ -298,26 +294,6 @@ static char *metrics_text(size_t *bytes)
 
 /* ---- HTTP ---------------------------------------------------------------------------------- */
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type,
-	void *body, size_t bytes, enum MHD_ResponseMemoryMode mode)
-{
-	struct MHD_Response *response = MHD_create_response_from_buffer(bytes, body, mode);
-	enum MHD_Result result;
-
-	if (response == NULL) {
-		if (mode == MHD_RESPMEM_MUST_FREE)
-			free(body);
-		return MHD_NO;
-	}
-	result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-	if (result == MHD_YES)
-		result = MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-	if (result == MHD_YES)
-		result = MHD_queue_response(connection, status, response);
-	MHD_destroy_response(response);
-	return result;
-}
-
 static enum MHD_Result answer_text(
 	struct MHD_Connection *connection, unsigned status, const char *text)
 {
@@ -325,8 +301,8 @@ static enum MHD_Result answer_text(
 
 	if (body == NULL)
 		return MHD_NO;
-	return answer(connection, status, "text/plain; charset=utf-8", body, strlen(body),
-		MHD_RESPMEM_MUST_FREE);
+	return http_answer(
+		connection, status, "text/plain; charset=utf-8", NULL, body, strlen(body));
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
@@ -359,61 +335,18 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	text = metrics_text(&bytes);
 	if (text == NULL)
 		return answer_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
-	return answer(connection, MHD_HTTP_OK, CONTENT_TYPE, text, bytes, MHD_RESPMEM_MUST_FREE);
-}
-
-static void on_log(void *context, const char *format, va_list arguments)
-{
-	char text[256];
-
-	(void)context;
-	vsnprintf(text, sizeof(text), format, arguments);
-	LOG(CONFIG_LOG_DEBUG, "metrics", LOG_T("text", text));
-}
-
-/* The address in the family that the socket will have. */
-static const struct sockaddr *socket_address(
-	const ph_address *address, struct sockaddr_in *v4, unsigned *flags)
-{
-	if (!IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
-		*flags |= MHD_USE_IPv6;
-		return (const struct sockaddr *)address;
-	}
-	memset(v4, 0, sizeof(*v4));
-	v4->sin_family = AF_INET;
-	v4->sin_port = address->sin6_port;
-	memcpy(&v4->sin_addr, &address->sin6_addr.s6_addr[12], 4);
-	return (const struct sockaddr *)v4;
+	return http_answer(connection, MHD_HTTP_OK, CONTENT_TYPE, NULL, text, bytes);
 }
 
 int metrics_start(const char *listen, struct ph_hub *hub)
 {
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ERROR_LOG;
-	const struct sockaddr *address;
-	struct sockaddr_in v4;
-	ph_address parsed;
-
-	if (ph_address_parse(listen, &parsed) < 0) {
-		say_error("metrics: \"%s\" is not a numeric host:port", listen);
-		return -EIO;
-	}
 	metrics.hub = hub;
-	address = socket_address(&parsed, &v4, &flags);
-	metrics.daemon = MHD_start_daemon(flags, ntohs(parsed.sin6_port), NULL, NULL, on_request,
-		NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_SOCK_ADDR, address,
-		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_END);
-	if (metrics.daemon != NULL)
-		return 0;
-	say_error("cannot serve metrics on \"%s\": %s", listen, strerror(errno));
-	return -EIO;
+	return http_start(&metrics.http, "metrics", listen, on_request);
 }
 
 void metrics_stop(void)
 {
-	if (metrics.daemon != NULL)
-		MHD_stop_daemon(metrics.daemon);
-	metrics.daemon = NULL;
+	http_stop(&metrics.http);
 }
 
 void metrics_ready(bool is_ready)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "admin.h"
+#include "dashboard.h"
 #include "ends.h"
 #include "log.h"
 #include "loop.h"
@@ -173,6 +174,18 @@ static const char *admin_path(void)
 	return service.admin_path;
 }
 
+static int dashboard_begin(const struct admin_options *admin)
+{
+	const struct config *config = &service.config;
+
+	return dashboard_start(&(struct dashboard_options){.listen = config->dashboard_listen,
+		.token_file = config->dashboard_token_file,
+		.may_close = config->dashboard_allow_close,
+		.is_closed = config->dashboard_token_to_read,
+		.requests_per_second = config->dashboard_requests_per_second,
+		.admin = *admin});
+}
+
 int service_start(struct ph_hub *hub, const char *identity)
 {
 	struct admin_options options = {.hub = hub,
@@ -193,6 +206,8 @@ int service_start(struct ph_hub *hub, const char *identity)
 		if (admin_start(&options) < 0)
 			return -EIO;
 	}
+	if (service.config.dashboard_listen[0] != '\0' && dashboard_begin(&options) < 0)
+		return -EIO;
 	if (service.config.metrics_listen[0] != '\0' &&
 		metrics_start(service.config.metrics_listen, hub) < 0)
 		return -EIO;
@@ -223,6 +238,7 @@ void service_stop(void)
 	metrics_ready(false);
 	notify_say("STOPPING=1\nSTATUS=closing");
 	metrics_stop();
+	dashboard_stop();
 	admin_stop();
 	admin_config_said(NULL);
 	overview_stop();
@@ -286,6 +302,7 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		config_fini(&config);
 		log_choose(&service.config);
 		admin_rate_set(service.config.admin_requests_per_second);
+		dashboard_rate_set(service.config.dashboard_requests_per_second);
 		config_tell();
 		on_reload(&service.config, context);
 		snprintf(text, sizeof(text), "%s%s",

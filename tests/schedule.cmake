@@ -11,15 +11,15 @@
 #        work to do is no failure.
 #
 # Simulator, failure loops, kept corpora and the crash test are not even built with ThreadSanitizer.
-set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_(cli|service)_test)$"
+set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_(cli|service|dashboard)_test)$"
 	"^stress_(spin|storm|fault|exit|many|job)_test$")
 set(DEAR "^(nth_.*|store_crash|sim|sim_replay|leak_.*|attack_.*|bench_.*|tls_.*)$"
-	"^(hub_(cli|service)_test|hub_relay_script|engine_hostile_test|guard_work)$"
+	"^(hub_(cli|service|dashboard)_test|hub_relay_script|engine_hostile_test|guard_work)$"
 	"^stress_(spin|storm|fault|exit|many|job)_test$")
 set(UNTHREADED "^(.*_script_test|hub_cli_test|guard_work)$")
 # PATTERN:SECONDS, about; the first that matches.
 set(COSTS "^sim$:200" "^models$:90" "^store_crash$:60" "^nth_(openssl|errno|api_.*)$:50"
-	"^hub_(cli_test|service_test|relay_script)$:40" "^stress_(spin|storm|fault|job)_test$:35" "^bench_.*$:30"
+	"^hub_(cli_test|service_test|dashboard_test|relay_script)$:40" "^stress_(spin|storm|fault|job)_test$:35" "^bench_.*$:30"
 	"^(nth_|tls_|leak_|guard|sim_|api_two_process|stress_exit).*$:15"
 	"^(attack_|hub_|stress_|api_direct_|engine_tls|engine_hostile).*$:8")
 

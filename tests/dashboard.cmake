@@ -1,0 +1,10 @@
+# What shows a running hub: its dashboard, "peerhub top", the files for monitoring.
+if(TARGET peerhub-cli)
+	add_executable(hub_many_peers hub/many_peers.c)
+	target_sources(hub_many_peers PRIVATE ${PROBE_SOURCES})
+	target_include_directories(hub_many_peers PRIVATE ${PROJECT_SOURCE_DIR})
+	target_link_libraries(hub_many_peers PRIVATE peerhub_flags peerhub)
+	add_test(NAME hub_dashboard_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/dashboard_test.sh
+		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
+	set_tests_properties(hub_dashboard_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+endif()
