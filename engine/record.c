@@ -103,6 +103,7 @@ struct record {
 	bool has_failed, has_no_memory;
 	bool has_goodbye; /* our close_notify is out */
 	bool is_closed; /* the peer's has come */
+	bool is_given[DIRECTION_COUNT]; /* another goes on with it */
 };
 
 static_assert(sizeof(struct record) <= 288, "an idle connection is small");
@@ -309,6 +310,14 @@ static int fail_memory(struct record *record)
 	return RECORD_NO_MEMORY;
 }
 
+/* What was given away is used all the same: a nonce would be used twice. */
+static int fail_given(struct record *record)
+{
+	record->failure = "this direction's keys were given away";
+	record->has_failed = true;
+	return RECORD_FAILED;
+}
+
 static int failed_before(const struct record *record)
 {
 	return record->has_no_memory ? RECORD_NO_MEMORY : RECORD_FAILED;
@@ -322,9 +331,12 @@ static int seal(struct record *record, enum content content, const uint8_t *data
 {
 	uint8_t type = (uint8_t)content, *to;
 	size_t cipher_bytes = bytes + 1 + TAG_BYTES;
-	EVP_CIPHER_CTX *context = context_take(record, SEAL);
+	EVP_CIPHER_CTX *context;
 	int done, last = 0;
 
+	if (record->is_given[SEAL])
+		return fail_given(record);
+	context = context_take(record, SEAL);
 	assert(bytes <= RECORD_PLAIN_BYTES_MAX);
 	to = context != NULL ? chain_reserve(out, HEADER_BYTES + cipher_bytes) : NULL;
 	if (to == NULL)
@@ -714,9 +726,67 @@ ssize_t record_read(struct record *record, struct record_input *input, uint8_t *
 			return failed_before(record);
 		if (record->is_closed)
 			return RECORD_CLOSED;
+		if (record->is_given[OPEN])
+			return fail_given(record);
 		got = read_one(record, input, data, bytes, out);
 	}
 	return got;
+}
+
+/* ---- to another ------------------------------------------------------------------------- */
+
+bool record_may_give_seal(const struct record *record)
+{
+	return !record->has_failed && !record->has_goodbye && !record->is_given[SEAL];
+}
+
+bool record_may_give_open(const struct record *record)
+{
+	return !record->has_failed && !record->is_closed && !record->is_given[OPEN] &&
+		record->partial == NULL && record->rest == NULL && record->ticket_left == 0 &&
+		record->message_bytes == 0;
+}
+
+static void keys_copy(
+	const struct record *record, enum direction direction, struct record_keys *keys)
+{
+	const struct traffic *traffic = &record->traffic[direction];
+
+	*keys = (struct record_keys){
+		.suite = (enum record_suite)record->suite, .sequence = traffic->sequence};
+	memcpy(keys->key, traffic->key, suites[record->suite].key_bytes);
+	memcpy(keys->iv, traffic->iv, IV_BYTES);
+}
+
+void record_keys_seal(const struct record *record, struct record_keys *keys)
+{
+	assert(record_may_give_seal(record));
+	keys_copy(record, SEAL, keys);
+}
+
+void record_keys_open(const struct record *record, struct record_keys *keys)
+{
+	assert(record_may_give_open(record));
+	keys_copy(record, OPEN, keys);
+}
+
+static void give(struct record *record, enum direction direction)
+{
+	resident_drop(record, direction);
+	OPENSSL_cleanse(&record->traffic[direction], sizeof(record->traffic[direction]));
+	record->is_given[direction] = true;
+}
+
+void record_give_seal(struct record *record)
+{
+	assert(record_may_give_seal(record));
+	give(record, SEAL);
+}
+
+void record_give_open(struct record *record)
+{
+	assert(record_may_give_open(record));
+	give(record, OPEN);
 }
 
 /* ---- telling ---------------------------------------------------------------------------- */

@@ -91,6 +91,24 @@ int record_write(struct record *record, const uint8_t *data, size_t bytes, struc
 /* close_notify behind out: 0, RECORD_FAILED, RECORD_NO_MEMORY. */
 int record_goodbye(struct record *record, struct chain *out);
 
+/*
+ * One direction's state, for whoever goes on with it (ktls.h). Who has taken it calls record_give_*: from
+ * then on that direction is not ours, its secrets are wiped, and using it is RECORD_FAILED. It may be given
+ * between records only: nothing of one in our hands, no failure, no goodbye.
+ */
+struct record_keys {
+	enum record_suite suite;
+	uint8_t key[32]; /* AES-128: the first 16 bytes */
+	uint8_t iv[12];
+	uint64_t sequence; /* of the next record */
+};
+bool record_may_give_seal(const struct record *record);
+bool record_may_give_open(const struct record *record);
+void record_keys_seal(const struct record *record, struct record_keys *keys);
+void record_keys_open(const struct record *record, struct record_keys *keys);
+void record_give_seal(struct record *record);
+void record_give_open(struct record *record);
+
 const char *record_failure(const struct record *record); /* static text, NULL: none */
 int record_alert_sent(const struct record *record); /* description, -1: none */
 int record_alert_received(const struct record *record); /* fatal ones; -1: none */
