@@ -83,6 +83,25 @@ static bool budget_take(struct slot *slot, uint32_t budget, uint32_t weight)
 	}
 }
 
+/* The hub's budgets first: their being undone wakes nobody, and nobody waits for them. From inside. */
+static int budgets_take(struct home *home, struct slot *slot, uint32_t weight)
+{
+	uint32_t budget = atomic_load_explicit(&home->send_queue_bytes, memory_order_relaxed);
+	struct limits *limits = home->shard->hub->limits;
+	bool is_counted = limits_is_on(limits, PH_LIMIT_SEND_TOTAL);
+	enum ph_limit refused;
+
+	if (is_counted && !limits_take_bytes(limits, weight, &refused)) {
+		limits_refused(limits, refused, clock_now_ns(), NULL);
+		return -ENOMEM;
+	}
+	if (budget_take(slot, budget, weight))
+		return 0;
+	if (is_counted)
+		limits_give_bytes(limits, weight);
+	return -EAGAIN;
+}
+
 static struct chunk *chunk_fill(const uint8_t *type, const struct ph_part *parts,
 	uint32_t part_count, size_t bytes, bool raw)
 {
@@ -135,14 +154,16 @@ static int send_as_owner(
 	struct home *home, struct slot *slot, uint64_t id, uint64_t tag, struct chunk *chunk)
 {
 	struct conn *conn = &home->conns[slot_id_slot(id)];
+	int status;
 
 	if (!slot_is_open(slot, slot_id_generation(id)) ||
 		atomic_load_explicit(&slot->tag, memory_order_relaxed) != tag)
 		return -ENOENT;
-	if (!budget_take(slot, home->send_queue_bytes, chunk->weight)) {
+	status = budgets_take(home, slot, chunk->weight);
+	if (status == -EAGAIN)
 		SHARD_COUNT(conn->shard, sends_would_block);
-		return -EAGAIN;
-	}
+	if (status < 0)
+		return status;
 	slot_count_queued(slot, chunk->weight);
 	slot_take_chunks(slot, &conn->out);
 	chain_push(&conn->out, chunk);
@@ -153,12 +174,12 @@ static int send_as_owner(
 static int send_from_outside(
 	struct home *home, struct slot *slot, uint64_t id, uint64_t tag, struct chunk *chunk)
 {
-	int status = 0;
+	int status;
 
 	if (!slot_send_enter(slot, slot_id_generation(id), tag))
 		return -ENOENT;
-	if (!budget_take(slot, home->send_queue_bytes, chunk->weight)) {
-		status = -EAGAIN;
+	status = budgets_take(home, slot, chunk->weight);
+	if (status < 0) {
 		if (slot_unpin(slot))
 			shard_post_slot(home, slot);
 		return status;

@@ -13,6 +13,7 @@
  */
 #include "engine/conn.h"
 
+#include "engine/admission.h"
 #include "engine/check.h"
 #include "engine/digest.h"
 #include "engine/history.h"
@@ -344,6 +345,7 @@ void conn_close_begin(struct conn *conn, bool reset)
 		/* Until here it counts: the bound on strangers covers those being turned away. */
 		conn->counted_handshake = false;
 		shard->handshakes--;
+		conn_handshake_over(conn);
 		shard_accept_update(shard);
 	}
 	conn->reset = reset;
@@ -492,6 +494,7 @@ static void conn_close_finish(struct conn *conn, const struct ph_receipt *receip
 	conn_setup_destroy(conn->setup);
 	conn->setup = NULL;
 	conn_resume_drop(conn);
+	conn_release(conn);
 	conn_names_drop(conn);
 	/* Written back only where something was written: idle cold pages stay untouched. */
 	if (cold->close_reason_given || cold->text[0] != '\0' || cold->peer_text[0] != '\0')

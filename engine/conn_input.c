@@ -15,6 +15,7 @@
  */
 #include "engine/conn.h"
 
+#include "engine/admission.h"
 #include "engine/check.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
@@ -311,9 +312,19 @@ void conn_on_recv(struct conn *conn, const struct ring_completion *done)
 
 /* ---- carry ------------------------------------------------------------------------------ */
 
+/* A hub that a test has made by hand has no limits but its options. */
+static uint32_t message_bytes_max(const struct conn *conn)
+{
+	const struct ph_hub *hub = conn->shard->hub;
+
+	return hub->limits != NULL ? (uint32_t)limits_value(hub->limits, PH_LIMIT_MESSAGE_BYTES)
+				   : hub->options.message_bytes_max;
+}
+
 static int carry_grow(struct conn *conn, size_t wanted)
 {
 	struct ph_hub *hub = conn->shard->hub;
+	size_t most = (size_t)message_bytes_max(conn) + WIRE_PT2PT_BYTES;
 	size_t have = conn->carry != NULL ? conn->carry->capacity : 0;
 	size_t capacity = have > 0 ? have : CARRY_FIRST_BYTES;
 	struct chunk *grown;
@@ -321,18 +332,18 @@ static int carry_grow(struct conn *conn, size_t wanted)
 	while (capacity < wanted)
 		capacity *= 2;
 	/* Never far beyond the largest message. */
-	if (capacity > (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES && have < wanted)
-		capacity = wanted > (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES
-			? wanted
-			: (size_t)hub->options.message_bytes_max + WIRE_PT2PT_BYTES;
+	if (capacity > most && have < wanted)
+		capacity = wanted > most ? wanted : most;
 	if (capacity == have)
 		return 0;
-	if (atomic_fetch_add_explicit(
-		    &hub->reassembly_bytes, capacity - have, memory_order_relaxed) +
-			capacity - have >
-		hub->options.reassembly_bytes_max) {
+	/* Added first, then judged: the memory budget is a sum (limits.c). */
+	if (atomic_fetch_add(&hub->reassembly_bytes, capacity - have) + capacity - have >
+			hub->options.reassembly_bytes_max ||
+		!limits_memory_fits(hub->limits)) {
 		atomic_fetch_sub_explicit(
 			&hub->reassembly_bytes, capacity - have, memory_order_relaxed);
+		limits_refused(
+			hub->limits, PH_LIMIT_MEMORY, conn->shard->now_ns, &conn->peer_address);
 		return -ENOBUFS;
 	}
 	grown = chunk_create(capacity);
@@ -473,6 +484,9 @@ static int conn_on_pt2pt(struct conn *conn, const uint8_t *message, size_t bytes
 		return -EAGAIN;
 	conn->messages_received++;
 	SHARD_COUNT(conn->shard, messages_received);
+	if (!conn_message_rate(conn))
+		conn_protocol_fault(conn, PH_REASON_LIMIT_MESSAGE_RATE,
+			"more messages a second than the limit message_rate");
 	return 0;
 }
 
@@ -545,10 +559,17 @@ static int conn_on_message(struct conn *conn, uint8_t type, const uint8_t *messa
 	}
 }
 
+static void conn_over_size(struct conn *conn)
+{
+	limits_refused(conn->shard->hub->limits, PH_LIMIT_MESSAGE_BYTES, conn->shard->now_ns,
+		&conn->peer_address);
+	conn_protocol_fault(conn, PH_REASON_PROTOCOL_SIZE, "a message over its size limit");
+}
+
 /* The head of a message: 0 and header filled, or the connection has been ended. */
 static int conn_header(struct conn *conn, const uint8_t *data, struct wire_header *header)
 {
-	int status = wire_header_parse(data, conn->shard->hub->options.message_bytes_max, header);
+	int status = wire_header_parse(data, message_bytes_max(conn), header);
 
 	if (status == 0 && message_is_due(conn, header->type))
 		return 0;
@@ -556,7 +577,7 @@ static int conn_header(struct conn *conn, const uint8_t *data, struct wire_heade
 		conn_protocol_fault(
 			conn, PH_REASON_PROTOCOL_STATE, "a message that is not due in this state");
 	else if (status == -EMSGSIZE)
-		conn_protocol_fault(conn, PH_REASON_PROTOCOL_SIZE, "a message over its size limit");
+		conn_over_size(conn);
 	else if (status == -ENOTSUP)
 		conn_protocol_fault(conn, PH_REASON_PROTOCOL_TYPE, "an unknown message type");
 	else

@@ -10,6 +10,7 @@
 #include "engine/conn.h"
 
 #include "engine/address.h"
+#include "engine/admission.h"
 #include "engine/check.h"
 #include "engine/digest.h"
 #include "engine/hub.h"
@@ -256,6 +257,8 @@ static void conn_secure_begin(struct conn *conn)
 	conn_enter(conn, CONN_HANDSHAKE);
 	timer_arm(&shard->timers, &conn->timer,
 		shard->now_ns + (uint64_t)shard->hub->options.timeout_handshake_ms * 1000000u);
+	if (conn->accepted && conn->ops[OP_NAME] == 0 && !conn_admit(conn))
+		return;
 	conn_recv_arm(conn);
 	if (!conn->secure) {
 		/* Without a handshake the peer's address would come too late for on_open. */
@@ -306,6 +309,15 @@ static void conn_peer_name_begin(struct conn *conn, int family)
 	conn->peer_name = NULL;
 }
 
+/* Its first bytes may have waited for this; or receive for an entry. */
+static void conn_on_admitted(struct conn *conn)
+{
+	if (conn_has_input(conn) || conn->eof)
+		conn_handshake_later(conn);
+	else
+		conn_input_drained(conn);
+}
+
 void conn_on_name(struct conn *conn)
 {
 	if (conn->peer_name == NULL)
@@ -313,8 +325,12 @@ void conn_on_name(struct conn *conn)
 	(void)address_from_socket(conn->peer_name, &conn->peer_address);
 	memory_free(conn->peer_name);
 	conn->peer_name = NULL;
-	if (conn->state == CONN_HANDSHAKE && !conn->secure)
+	if (conn->state != CONN_HANDSHAKE || !conn_admit(conn))
+		return;
+	if (!conn->secure)
 		conn_on_secured(conn);
+	else if (limits_is_gate(conn->shard->hub->limits))
+		conn_on_admitted(conn);
 }
 
 void conn_accept(struct conn *conn, const struct listener *listener, int32_t file)
@@ -473,7 +489,7 @@ void conn_handshake(struct conn *conn)
 	struct shard *shard = conn->shard;
 	int status;
 
-	if (conn->state != CONN_HANDSHAKE || !conn->secure)
+	if (conn->state != CONN_HANDSHAKE || !conn->secure || conn_awaits_name(conn))
 		return;
 	if (conn->tls == NULL) {
 		/* Who said hello and has gone again is owed nothing: in a storm most have, by their turn. */
@@ -583,6 +599,8 @@ static void conn_on_secured(struct conn *conn)
 				return;
 			}
 		}
+		if (!conn_admit_named(conn))
+			return;
 		conn_open_finish(conn);
 		if (conn->state == CONN_OPEN)
 			conn_reading_update(conn);
@@ -730,6 +748,8 @@ void conn_on_connect_message(struct conn *conn, const uint8_t *message, size_t b
 	info.address_count = setup->address_count;
 	info.peer_address = conn->peer_address;
 	info.role = setup->verdict.role;
+	if (!conn_admit_named(conn))
+		return;
 	if (hub->callbacks.on_connect != NULL)
 		word = hub->callbacks.on_connect(hub->options.user, conn_id(conn),
 			atomic_load_explicit(&conn_slot(conn)->tag, memory_order_relaxed),
@@ -851,6 +871,7 @@ static void conn_open_finish(struct conn *conn)
 	if (conn->counted_handshake) {
 		conn->counted_handshake = false;
 		shard->handshakes--;
+		conn_handshake_over(conn);
 		shard_accept_update(shard);
 	}
 	conn_enter(conn, CONN_OPEN);
@@ -865,4 +886,5 @@ static void conn_open_finish(struct conn *conn)
 		hub->callbacks.on_open(hub->options.user, conn_id(conn), conn->user, &info);
 	conn_setup_destroy(conn->setup);
 	conn->setup = NULL;
+	conn_admitted(conn);
 }

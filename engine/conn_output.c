@@ -270,7 +270,9 @@ static void budget_give_back(struct conn *conn, size_t weight)
 	/* seq_cst with the sender: it sets WANT_WRITABLE, then reads queued_bytes; we subtract, then read
 	 * the flag. One of us sees the other. */
 	left = atomic_fetch_sub(&slot->queued_bytes, (uint32_t)weight) - (uint32_t)weight;
-	if (left > hub->options.send_queue_bytes / 2 || conn->state != CONN_OPEN)
+	if (limits_is_on(hub->limits, PH_LIMIT_SEND_TOTAL))
+		limits_give_bytes(hub->limits, weight);
+	if (left > conn->shard->home->send_queue_bytes / 2 || conn->state != CONN_OPEN)
 		return;
 	if (!(atomic_load(&slot->flags) & SLOT_WANT_WRITABLE))
 		return;

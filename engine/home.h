@@ -21,7 +21,7 @@ struct home {
 	 * stops only when all its slots are FREE. Whoever is inside a slot may follow it. */
 	struct conn *conns;
 	struct shard *shard;
-	uint32_t send_queue_bytes; /* the hub's send budget, the same rule */
+	_Atomic uint32_t send_queue_bytes; /* the hub's send budget, the same rule; may change */
 };
 
 /* A home with at least slot_count slots, none of them retired. 0, -ENOMEM, -EAGAIN (all are taken), or

@@ -41,6 +41,39 @@ static void option_default(uint32_t *value, uint32_t standard)
 		*value = standard;
 }
 
+/* The largest value of a limit; it may be PH_LIMIT_NONE but for those of one connection. */
+static bool limit_is_good(enum ph_limit limit, uint64_t value)
+{
+	switch (limit) {
+	case PH_LIMIT_MESSAGE_BYTES:
+		return value <= PH_MESSAGE_BYTES_MAX;
+	case PH_LIMIT_SEND_QUEUE:
+		return value >= 1024 && value <= 1u << 30;
+	case PH_LIMIT_HANDSHAKE_SHARE:
+		return value <= 100 || value == PH_LIMIT_NONE;
+	default:
+		return true;
+	}
+}
+
+/* Two limits have options of their own, older ones; the newer form wins. */
+static int limits_fill(struct ph_options *options, char *why)
+{
+	uint64_t *limits = options->limits;
+
+	if (limits[PH_LIMIT_MESSAGE_BYTES] == 0)
+		limits[PH_LIMIT_MESSAGE_BYTES] = options->message_bytes_max;
+	if (limits[PH_LIMIT_SEND_QUEUE] == 0)
+		limits[PH_LIMIT_SEND_QUEUE] = options->send_queue_bytes;
+	for (int i = 0; i < PH_LIMIT_COUNT; i++)
+		if (!limit_is_good((enum ph_limit)i, limits[i]))
+			return option_fault(why, ph_limit_name((enum ph_limit)i),
+				"a limit that is out of its range");
+	options->message_bytes_max = (uint32_t)limits[PH_LIMIT_MESSAGE_BYTES];
+	options->send_queue_bytes = (uint32_t)limits[PH_LIMIT_SEND_QUEUE];
+	return 0;
+}
+
 static int options_fill(struct ph_options *options, char *why)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -67,6 +100,8 @@ static int options_fill(struct ph_options *options, char *why)
 	option_default(&options->timeout_dead_ms, 120000);
 	option_default(&options->receipts_per_shard, 1024);
 	option_default(&options->resumptions_max, 16384);
+	option_default(&options->retry_after_ms, 2000);
+	option_default(&options->slow_ms, 10000);
 	if (options->shard_count > PH_SHARDS_MAX)
 		return option_fault(why, "shard_count", "1 to 64");
 	if (options->connections_per_shard < 2 || options->connections_per_shard > PH_SLOTS_MAX)
@@ -87,7 +122,11 @@ static int options_fill(struct ph_options *options, char *why)
 		return option_fault(why, "receipts_per_shard", "at most 1,048,576");
 	if (options->resumptions_max > 1u << 24)
 		return option_fault(why, "resumptions_max", "at most 16,777,216");
-	return 0;
+	if (options->duplicates > PH_DUPLICATES_OLDEST)
+		return option_fault(why, "duplicates", "one of PH_DUPLICATES_*");
+	if (options->slow > PH_SLOW_DROP)
+		return option_fault(why, "slow", "one of PH_SLOW_*");
+	return limits_fill(options, why);
 }
 
 /* The kernel wants a table of direct descriptors within the limit. */
@@ -205,10 +244,24 @@ static void hub_destroy(struct ph_hub *hub)
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		sem_destroy(&hub->listeners[i].done);
 	sem_destroy(&hub->quiet);
+	limits_destroy(hub->limits);
 	resume_destroy(hub->resume);
 	memory_free(hub->tags_ended);
 	pthread_mutex_destroy(&hub->lock);
 	memory_free(hub);
+}
+
+static int hub_limits_create(struct ph_hub *hub)
+{
+	const struct ph_options *options = &hub->options;
+	struct limits_options limits = {
+		.values = options->limits,
+		.connections = (uint64_t)options->shard_count * options->connections_per_shard,
+		.reassembly_bytes = &hub->reassembly_bytes,
+		.twins = options->duplicates == PH_DUPLICATES_OLDEST,
+	};
+
+	return limits_create(&limits, &hub->limits);
 }
 
 int ph_hub_start(const struct ph_options *options, const struct ph_callbacks *callbacks,
@@ -251,6 +304,9 @@ int ph_hub_start(const struct ph_options *options, const struct ph_callbacks *ca
 	if ((hub->options.flags & PH_HUB_NO_DIRECT_DESCRIPTORS) || !direct_table_fits())
 		hub->features.direct = false;
 	options_clamp(&hub->options, hub->features.direct);
+	status = hub_limits_create(hub);
+	if (status < 0)
+		goto undo_hub;
 	hub->tags_capacity = 4 * TAGS_SPARE;
 	hub->tags_ended = memory_alloc(hub->tags_capacity * sizeof(*hub->tags_ended));
 	if (hub->tags_ended == NULL) {
@@ -391,6 +447,35 @@ int ph_tag_end(struct ph_hub *hub, uint64_t tag, enum ph_how how, uint32_t reaso
 uint64_t ph_resume_drop(struct ph_hub *hub, const struct ph_resume_filter *filter)
 {
 	return hub->resume != NULL ? resume_drop(hub->resume, filter) : 0;
+}
+
+/* ---- limits ----------------------------------------------------------------------------- */
+
+int ph_limits_set(struct ph_hub *hub, const uint64_t limits[PH_LIMIT_COUNT])
+{
+	uint64_t values[PH_LIMIT_COUNT];
+	int status;
+
+	memcpy(values, limits, sizeof(values));
+	if (values[PH_LIMIT_MESSAGE_BYTES] == 0)
+		values[PH_LIMIT_MESSAGE_BYTES] = hub->options.message_bytes_max;
+	if (values[PH_LIMIT_SEND_QUEUE] == 0)
+		values[PH_LIMIT_SEND_QUEUE] = hub->options.send_queue_bytes;
+	for (int i = 0; i < PH_LIMIT_COUNT; i++)
+		if (!limit_is_good((enum ph_limit)i, values[i]))
+			return -EINVAL;
+	status = limits_set(hub->limits, values);
+	if (status < 0)
+		return status;
+	for (uint32_t i = 0; i < hub->shard_count; i++)
+		atomic_store_explicit(&hub->shards[i]->home->send_queue_bytes,
+			(uint32_t)values[PH_LIMIT_SEND_QUEUE], memory_order_relaxed);
+	return 0;
+}
+
+void ph_limits_read(struct ph_hub *hub, struct ph_limit_state states[PH_LIMIT_COUNT])
+{
+	limits_read(hub->limits, states);
 }
 
 /* ---- looking in ------------------------------------------------------------------------- */

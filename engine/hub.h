@@ -4,6 +4,7 @@
 #ifndef PEERHUB_ENGINE_HUB_H
 #define PEERHUB_ENGINE_HUB_H
 
+#include "engine/limits.h"
 #include "engine/ring.h"
 #include "engine/shard.h"
 
@@ -28,6 +29,7 @@ struct ph_hub {
 	sem_t quiet; /* posted by each shard that is done, at the stop */
 	_Atomic uint64_t reassembly_bytes;
 	struct resume *resume; /* NULL without PH_HUB_RESUME */
+	struct limits *limits; /* NULL: none are counted */
 	pthread_mutex_t lock; /* listeners and ended tags; never held while calling out */
 	struct hub_listener listeners[LISTENERS_MAX];
 	uint64_t *tags_ended; /* sorted */

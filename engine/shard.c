@@ -7,6 +7,7 @@
  */
 #include "engine/shard.h"
 
+#include "engine/admission.h"
 #include "engine/check.h"
 #include "engine/clock.h"
 #include "engine/hub.h"
@@ -142,11 +143,12 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->conns = memory_map(shard->slot_count * sizeof(*shard->conns));
 	shard->colds = memory_map(shard->slot_count * sizeof(*shard->colds));
 	shard->ends = memory_map(shard->slot_count * sizeof(*shard->ends));
+	shard->holds = memory_map(shard->slot_count * sizeof(*shard->holds));
 	shard->notes = memory_map(shard->buffer_count * sizeof(*shard->notes));
 	shard->refused_max = shard->slot_count + SHARD_FILES_SPARE;
 	shard->refused = memory_map(shard->refused_max * sizeof(*shard->refused));
 	if (shard->conns == NULL || shard->colds == NULL || shard->ends == NULL ||
-		shard->notes == NULL || shard->refused == NULL)
+		shard->holds == NULL || shard->notes == NULL || shard->refused == NULL)
 		goto undo_maps;
 	status = hash_create(shard->slot_count, &shard->hash);
 	if (status < 0)
@@ -173,6 +175,7 @@ undo_maps:
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
 	memory_unmap(shard->ends, shard->slot_count * sizeof(*shard->ends));
+	memory_unmap(shard->holds, shard->slot_count * sizeof(*shard->holds));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
 	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);
@@ -192,6 +195,7 @@ void shard_destroy(struct shard *shard)
 	memory_unmap(shard->conns, shard->slot_count * sizeof(*shard->conns));
 	memory_unmap(shard->colds, shard->slot_count * sizeof(*shard->colds));
 	memory_unmap(shard->ends, shard->slot_count * sizeof(*shard->ends));
+	memory_unmap(shard->holds, shard->slot_count * sizeof(*shard->holds));
 	memory_unmap(shard->notes, shard->buffer_count * sizeof(*shard->notes));
 	memory_unmap(shard->refused, shard->refused_max * sizeof(*shard->refused));
 	memory_free(shard);
@@ -736,6 +740,22 @@ static void shard_wait(struct shard *shard, bool may_wait)
 		shard->entered_ns = now_ns;
 }
 
+/* What it was, halved for each second since. */
+uint64_t shard_lag_ns(const struct shard *shard)
+{
+	uint64_t seconds = (shard->now_ns - shard->lag_seen_ns) / 1000000000u;
+
+	return seconds < 64 ? shard->lag_ns >> seconds : 0;
+}
+
+static void shard_lag_update(struct shard *shard, uint64_t now_ns, uint64_t spent_ns)
+{
+	if (spent_ns < shard_lag_ns(shard))
+		return;
+	shard->lag_ns = spent_ns;
+	shard->lag_seen_ns = now_ns;
+}
+
 void shard_turn(struct shard *shard, bool may_wait)
 {
 	uint64_t begun_ns, spent_ns;
@@ -757,6 +777,7 @@ void shard_turn(struct shard *shard, bool may_wait)
 	shard_held_let_in(shard);
 	shard_refused_retry(shard);
 	spent_ns = clock_now_ns() - begun_ns;
+	shard_lag_update(shard, begun_ns, spent_ns);
 	if (spent_ns >
 		atomic_load_explicit(&shard->counters[COUNTER_loop_ns_max], memory_order_relaxed))
 		atomic_store_explicit(

@@ -95,6 +95,7 @@ struct shard {
 	struct conn *conns;
 	struct conn_cold *colds;
 	struct conn_end *ends;
+	struct conn_hold *holds; /* what each connection holds of the hub's limits */
 	uint32_t budget_used; /* input bytes of the connection at work, looked at in this turn */
 	uint32_t index, slot_count;
 	uint64_t now_ns; /* of this turn */
@@ -102,6 +103,8 @@ struct shard {
 	uint64_t heard_ns; /* what had come in before this time has been looked at */
 	uint64_t unheard_ns; /* … and will be after so many more completions; 0: nothing is left */
 	uint32_t unheard_count;
+	uint64_t lag_ns,
+		lag_seen_ns; /* how long turns took lately, and when that was last looked at */
 	struct timer_wheel timers;
 	struct timer retry_timer; /* blocked callbacks, refused accepts */
 	struct tls_shard *tls;
@@ -165,6 +168,7 @@ void shard_hello_remove(struct shard *shard, struct conn *conn); /* no matter wh
 void shard_post(struct home *home, struct command *command); /* any thread */
 void shard_post_slot(struct home *home, struct slot *slot); /* any thread: who turned MAILED on */
 void shard_accept_update(struct shard *shard);
+uint64_t shard_lag_ns(const struct shard *shard); /* the longest turn lately: halves each second */
 void shard_listener_arm(struct shard *shard, struct listener *listener);
 void shard_listener_end(struct shard *shard, struct listener *listener);
 void shard_slot_done(struct shard *shard, struct conn *conn); /* freed: back into the queue */

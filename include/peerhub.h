@@ -112,6 +112,14 @@ enum ph_how {
 	X(PH_REASON_LIMIT_HANDSHAKES, 5001, "limit_handshakes")                       \
 	X(PH_REASON_LIMIT_MEMORY, 5002, "limit_memory")                               \
 	X(PH_REASON_LIMIT_SLOW, 5003, "limit_slow_consumer")                          \
+	X(PH_REASON_LIMIT_GROUP, 5004, "limit_group")                                 \
+	X(PH_REASON_LIMIT_IDENTITY, 5005, "limit_identity")                           \
+	X(PH_REASON_LIMIT_SUBNET, 5006, "limit_subnet")                               \
+	X(PH_REASON_LIMIT_HANDSHAKE_SHARE, 5007, "limit_handshake_share")             \
+	X(PH_REASON_LIMIT_ACCEPT_RATE, 5008, "limit_accept_rate")                     \
+	X(PH_REASON_LIMIT_MESSAGE_RATE, 5009, "limit_message_rate")                   \
+	X(PH_REASON_LIMIT_LOOP_LAG, 5010, "limit_loop_lag")                           \
+	X(PH_REASON_LIMIT_DUPLICATE, 5011, "limit_duplicate")                         \
 	X(PH_REASON_PROTOCOL_MESSAGE, 6000, "protocol_message")                       \
 	X(PH_REASON_PROTOCOL_SIZE, 6001, "protocol_size")                             \
 	X(PH_REASON_PROTOCOL_TYPE, 6002, "protocol_type")                             \
@@ -136,6 +144,73 @@ enum ph_reason {
 /* A name for the number: an engine name above, else "application", "application_error", … by its
  * range, "unknown" outside all ranges. Static text. */
 PH_API const char *ph_reason_name(uint32_t reason);
+
+/*
+ * Limits of a hub (docs/limits.md). Each is a number; 0 in ph_options is off: not counted, and it cannot be
+ * turned on later. PH_LIMIT_NONE is counted and refuses nobody. Connections are those that were accepted, from
+ * accept to on_closed; what we dial ourselves is not counted. Who is refused before TLS is reset; behind it
+ * the peer protocol is told by a NOTICE with reason, words and retry-after, and REFUSE 1 (busy).
+ *
+ *   connections        of the hub; before TLS
+ *   group, identity    of one verified group name or identity; behind TLS
+ *   subnet             of one IPv4 address or IPv6 /56; before TLS
+ *   handshakes         accepted and not open yet, all shards; before TLS
+ *   handshake_share    percent of each shard's time that handshakes may take; the others wait, and end with
+ *                      limit_handshake_share where their turn never comes
+ *   accept_rate        accepted a second, one second's worth at once; before TLS
+ *   message_bytes      of one message received (message_bytes_max wins where this is 0)
+ *   message_rate       messages received a second on one connection, one second's worth at once
+ *   send_queue         bytes queued on one connection (send_queue_bytes wins where this is 0): -EAGAIN
+ *   send_total         bytes queued on all connections, those that were dialled, too: -ENOMEM of ph_send
+ *   memory             connections, handshakes, queued bytes and partial messages by what they cost; before TLS,
+ *                      -ENOMEM of ph_send, and the end of a connection whose message does not fit
+ *   loop_lag           milliseconds that a shard's turn took lately; behind TLS, with retry-after; from four
+ *                      times as much on before it
+ */
+#define PH_LIMIT_NONE UINT64_MAX
+/* clang-format off */
+#define PH_LIMITS(X) \
+	X(CONNECTIONS, "connections", PH_REASON_LIMIT_CONNECTIONS) \
+	X(GROUP, "group", PH_REASON_LIMIT_GROUP) \
+	X(IDENTITY, "identity", PH_REASON_LIMIT_IDENTITY) \
+	X(SUBNET, "subnet", PH_REASON_LIMIT_SUBNET) \
+	X(HANDSHAKES, "handshakes", PH_REASON_LIMIT_HANDSHAKES) \
+	X(HANDSHAKE_SHARE, "handshake_share", PH_REASON_LIMIT_HANDSHAKE_SHARE) \
+	X(ACCEPT_RATE, "accept_rate", PH_REASON_LIMIT_ACCEPT_RATE) \
+	X(MESSAGE_BYTES, "message_bytes", PH_REASON_PROTOCOL_SIZE) \
+	X(MESSAGE_RATE, "message_rate", PH_REASON_LIMIT_MESSAGE_RATE) \
+	X(SEND_QUEUE, "send_queue", PH_REASON_LIMIT_SLOW) \
+	X(SEND_TOTAL, "send_total", PH_REASON_LIMIT_MEMORY) \
+	X(MEMORY, "memory", PH_REASON_LIMIT_MEMORY) \
+	X(LOOP_LAG, "loop_lag", PH_REASON_LIMIT_LOOP_LAG) \
+	X(DUPLICATE, "duplicate", PH_REASON_LIMIT_DUPLICATE)
+/* clang-format on */
+enum ph_limit {
+#define PH_LIMIT_ENUM(name, text, reason) PH_LIMIT_##name,
+	PH_LIMITS(PH_LIMIT_ENUM)
+#undef PH_LIMIT_ENUM
+	PH_LIMIT_COUNT
+};
+
+/* "connections" …; NULL for a number that is none. Static text. */
+PH_API const char *ph_limit_name(enum ph_limit limit);
+/* What a refusal by it is called. */
+PH_API enum ph_reason ph_limit_reason(enum ph_limit limit);
+
+/* A second connection of the same group, identity and kind, among those that were accepted. */
+enum ph_duplicates {
+	PH_DUPLICATES_ALLOW = 0,
+	PH_DUPLICATES_NEWEST = 1, /* once the new one is open the older ones are closed */
+	PH_DUPLICATES_OLDEST = 2, /* the new one is refused: REFUSE 3 (duplicate) */
+};
+
+/* What happens to a connection whose send queue stays full: docs/native.md. */
+enum ph_slow {
+	PH_SLOW_BLOCK = 0, /* nothing: its senders are told -EAGAIN until there is room */
+	PH_SLOW_CLOSE = 1, /* full without a pause for slow_ms: it is reset, limit_slow_consumer */
+	PH_SLOW_DROP =
+		2, /* the oldest messages that are not yet on their way make room; raw: as BLOCK */
+};
 
 /* How an opening that never reached on_open failed; contract of the p2p layer. */
 enum ph_failure {
@@ -331,6 +406,9 @@ struct ph_callbacks {
 	/* The one last event of every id: nothing follows it. */
 	void (*on_closed)(
 		void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt);
+	/* The send queue is full, whatever ph_options.slow says is next. Once until it is half empty again; always
+	 * before the close, or the first message dropped. */
+	void (*on_slow)(void *hub_user, uint64_t id, void *user, uint64_t queued_bytes);
 };
 
 /* 0 in any field means its default. */
@@ -359,6 +437,11 @@ struct ph_options {
 	void *user;
 	uint32_t
 		resumptions_max; /* PH_HUB_RESUME: secrets issued, and kept, by the hub; 16,384 each */
+	uint32_t retry_after_ms; /* told to whom a limit refuses; default 2,000 */
+	uint64_t limits[PH_LIMIT_COUNT]; /* 0: off; but see message_bytes and send_queue */
+	uint32_t duplicates; /* enum ph_duplicates */
+	uint32_t slow; /* enum ph_slow */
+	uint32_t slow_ms; /* default 10,000 */
 };
 #define PH_HUB_NO_DIRECT_DESCRIPTORS 1u /* use normal fds even where direct ones work */
 #define PH_HUB_TLS_FAST_DECODE 2u /* engine-wide key decoding short cut; own programs only */
@@ -383,6 +466,14 @@ PH_API PH_MUST_CHECK int ph_hub_start(const struct ph_options *options,
  * No other call on this hub may run on another thread at the same time or later (calls on ids may:
  * they find nothing). Returns 0, -EDEADLK (called inside a callback). */
 PH_API PH_MUST_CHECK int ph_hub_stop(struct ph_hub *hub, enum ph_how how);
+
+/*
+ * Whether this kernel could seal and open TLS records itself (kTLS), tried on connections of our own over
+ * loopback: 0, or a negative errno of what it refused: -ENOENT (no kTLS), -EBUSY (it cannot change a
+ * connection's keys: before 6.14), another. `why` gets a line of at most 256 bytes with NUL in each case, and
+ * may be NULL. No hub uses it yet: docs/tls.md.
+ */
+PH_API PH_MUST_CHECK int ph_kernel_tls(char *why);
 
 struct ph_listen_options {
 	ph_address address; /* port 0: any free one */
@@ -543,6 +634,22 @@ PH_API uint32_t ph_find(struct ph_hub *hub, const char *group, const char *ident
 PH_API uint64_t ph_connections(struct ph_hub *hub, const struct ph_filter *filter,
 	int (*visit)(void *context, const struct ph_connection *connection), void *context);
 PH_API void ph_stats(struct ph_hub *hub, struct ph_statistics *stats); /* summed over the shards */
+
+struct ph_limit_state {
+	uint64_t value; /* in force; 0: off */
+	uint64_t use; /* now; of keyed ones that key's which has the most */
+	uint64_t keys; /* subnets, groups, identities that are counted now */
+	uint64_t refusals;
+	uint64_t last_ns; /* CLOCK_MONOTONIC of the last refusal; 0: none yet */
+	ph_address
+		last_address; /* of the last refused peer; port 0 and all zero where it is not known */
+};
+/*
+ * Change the limits of a running hub, all of them; no connection ends by it. Returns 0, or -EINVAL: one would turn
+ * from off (0) to on, or back, or is over what ph_options allows; then nothing has changed.
+ */
+PH_API PH_MUST_CHECK int ph_limits_set(struct ph_hub *hub, const uint64_t limits[PH_LIMIT_COUNT]);
+PH_API void ph_limits_read(struct ph_hub *hub, struct ph_limit_state states[PH_LIMIT_COUNT]);
 /* The newest receipts, newest first within each shard; returns how many were written. */
 PH_API uint32_t ph_receipts(struct ph_hub *hub, struct ph_receipt *receipts, uint32_t count_max);
 /* What the start-up self-tests found, one line per feature ("direct_descriptors yes"). Static. */

@@ -422,16 +422,61 @@ static int visit_one(void *context, const struct ph_connection *connection)
 	return 0;
 }
 
+/* Some limits of every third hub, small enough to be met. */
+static void limits_random(uint64_t limits[PH_LIMIT_COUNT])
+{
+	static const struct {
+		enum ph_limit limit;
+		uint32_t least, most;
+	} ranges[] = {
+		{PH_LIMIT_CONNECTIONS, 1, 8},
+		{PH_LIMIT_GROUP, 1, 6},
+		{PH_LIMIT_IDENTITY, 1, 4},
+		{PH_LIMIT_SUBNET, 2, 8},
+		{PH_LIMIT_HANDSHAKES, 1, 4},
+		{PH_LIMIT_HANDSHAKE_SHARE, 5, 100},
+		{PH_LIMIT_ACCEPT_RATE, 1, 20},
+		{PH_LIMIT_MESSAGE_RATE, 1, 10},
+		{PH_LIMIT_SEND_TOTAL, 2000, 100000},
+		{PH_LIMIT_MEMORY, 100000, 400000},
+		{PH_LIMIT_LOOP_LAG, 1, 100},
+	};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		if (random_one_in(3))
+			limits[ranges[i].limit] = random_between(ranges[i].least, ranges[i].most);
+}
+
+/* As a reload does: those that are on get other values. */
+static void limits_change(struct app_hub *hub)
+{
+	uint64_t limits[PH_LIMIT_COUNT] = {0};
+
+	limits_random(limits);
+	for (int i = 0; i < PH_LIMIT_COUNT; i++) {
+		if (hub->options.limits[i] == 0)
+			limits[i] = 0;
+		else if (limits[i] == 0)
+			limits[i] = hub->options.limits[i];
+		if (limits[i] > hub->limits_most[i])
+			hub->limits_most[i] = limits[i];
+	}
+	if (ph_limits_set(hub->hub, limits) < 0)
+		breach("ph_limits_set refuses what it was given at the start");
+	sim_count(SIM_limits_changed);
+}
+
 static void user_look(struct app_hub *hub)
 {
 	static struct ph_receipt receipts[64];
+	struct ph_limit_state states[PH_LIMIT_COUNT];
 	struct ph_statistics stats;
 	uint64_t ids[8];
 	uint32_t count, group;
 
 	if (!hub_enter(hub))
 		return;
-	switch (random_below(4)) {
+	switch (random_below(5)) {
 	case 0:
 		group = random_below(MODEL_GROUPS);
 		count = ph_find(hub->hub, groups[group], names[random_below(MODEL_NAMES)], ids, 8);
@@ -448,6 +493,15 @@ static void user_look(struct app_hub *hub)
 		ph_stats(hub->hub, &stats);
 		if (stats.live > stats.slots)
 			breach("more live connections than slots");
+		break;
+	case 3:
+		ph_limits_read(hub->hub, states);
+		if (states[PH_LIMIT_CONNECTIONS].use > states[PH_LIMIT_CONNECTIONS].value &&
+			states[PH_LIMIT_CONNECTIONS].value ==
+				hub->limits_most[PH_LIMIT_CONNECTIONS] &&
+			hub->limits_most[PH_LIMIT_CONNECTIONS] != 0)
+			breach("rule 9: more connections are counted than the limit allows");
+		limits_change(hub);
 		break;
 	default:
 		count = ph_receipts(hub->hub, receipts, 64);
@@ -909,6 +963,18 @@ static uint32_t timeout_ms(void)
 	return random_one_in(2) ? random_between(50, 2000) : random_between(2000, 20000);
 }
 
+static void hub_limits(struct app_hub *hub)
+{
+	memset(hub->limits_most, 0, sizeof(hub->limits_most));
+	if (!random_one_in(3))
+		return;
+	hub->options.duplicates = random_below(3);
+	hub->options.slow = random_below(3);
+	hub->options.slow_ms = timeout_ms();
+	limits_random(hub->options.limits);
+	memcpy(hub->limits_most, hub->options.limits, sizeof(hub->limits_most));
+}
+
 static void hub_options(struct app_hub *hub)
 {
 	static const uint32_t buffer_counts[] = {2, 4, 8, 32};
@@ -937,6 +1003,7 @@ static void hub_options(struct app_hub *hub)
 	hub->options.receipts_per_shard = random_one_in(2) ? 4 : 256;
 	hub->options.flags = hub->number % 4 != 3 ? PH_HUB_RESUME : 0;
 	hub->options.resumptions_max = 1 + 3 * ((uint32_t)hub->number % 4);
+	hub_limits(hub);
 	ring_sim_direct = !random_one_in(4);
 }
 

@@ -24,6 +24,7 @@ struct app_hub {
 	uint32_t callers; /* inside a call that names the hub: it is not stopped meanwhile */
 	bool stopping;
 	struct ph_options options;
+	uint64_t limits_most[PH_LIMIT_COUNT]; /* the highest value of each limit so far; 0: off */
 	struct app_listener listeners[APP_LISTENERS_MAX];
 	uint64_t tags[APP_TAGS_MAX];
 	bool ended[APP_TAGS_MAX];

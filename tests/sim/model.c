@@ -202,6 +202,42 @@ void model_delivered(struct record *record, const uint8_t *type, const uint8_t *
 
 /* ---- callbacks ---------------------------------------------------------------------------------- */
 
+/* Rule 9: of those that a hub has accepted no more are open at once than each of its limits lets in. */
+static void limits_check(const struct record *record)
+{
+	const uint64_t *most = record->hub->limits_most;
+	uint64_t all = 0, group = 0, identity = 0, twins = 0;
+
+	for (uint32_t i = 0; i < model_count; i++) {
+		const struct record *other = &model_records[i];
+		bool same_group, same_identity;
+
+		if (other->dialled || other->hub != record->hub || other->opened != 1 ||
+			other->closed > 0)
+			continue;
+		same_group = strcmp(other->seen_group, record->seen_group) == 0;
+		same_identity = record->seen_identity[0] != '\0' &&
+			strcmp(other->seen_identity, record->seen_identity) == 0;
+		all++;
+		group += same_group;
+		identity += same_identity;
+		twins += same_group && same_identity && other->seen_kind == record->seen_kind;
+	}
+	/* Whose address could not be had counts for a subnet of its own. */
+	if ((most[PH_LIMIT_CONNECTIONS] != 0 && all > most[PH_LIMIT_CONNECTIONS]) ||
+		(most[PH_LIMIT_SUBNET] != 0 && all > most[PH_LIMIT_SUBNET] && sim_rates.name == 0))
+		breach("rule 9: with %llx %llu connections are open", ID(record),
+			(unsigned long long)all);
+	if (most[PH_LIMIT_GROUP] != 0 && group > most[PH_LIMIT_GROUP])
+		breach("rule 9: with %llx %llu connections of one group are open", ID(record),
+			(unsigned long long)group);
+	if (most[PH_LIMIT_IDENTITY] != 0 && identity > most[PH_LIMIT_IDENTITY])
+		breach("rule 9: with %llx %llu connections of one identity are open", ID(record),
+			(unsigned long long)identity);
+	if (record->hub->options.duplicates == PH_DUPLICATES_OLDEST && twins > 1)
+		breach("rule 9: %llx is a second connection of its identity", ID(record));
+}
+
 void model_on_open(struct record *record, const struct ph_open_info *info)
 {
 	if (record->opened > 0)
@@ -214,6 +250,11 @@ void model_on_open(struct record *record, const struct ph_open_info *info)
 	sim_count(SIM_opened);
 	if ((info->accepted != 0) == record->dialled || info->tag != record->tag)
 		breach("on_open of %llx tells another tag or direction", ID(record));
+	strcpy(record->seen_group, info->group);
+	strcpy(record->seen_identity, info->identity);
+	record->seen_kind = info->kind;
+	if (info->accepted)
+		limits_check(record);
 	if (record->framing == PH_FRAMING_RAW)
 		return;
 	/* node_id carries the record's number + 1, both ways. */
@@ -259,6 +300,15 @@ static void count_reason(const struct ph_receipt *receipt)
 			sim_count(list[i].event);
 	if (receipt->reason >= 6000 && receipt->reason < 7000)
 		sim_count(SIM_reason_protocol);
+	if (receipt->reason >= 5000 && receipt->reason < 6000 &&
+		receipt->reason != PH_REASON_LIMIT_MEMORY)
+		sim_count(receipt->refuse_code != 0 ? SIM_refused_told
+				: receipt->reason == PH_REASON_LIMIT_DUPLICATE
+				? SIM_reason_duplicate
+				: receipt->was_open ? SIM_limit_in_open
+						    : SIM_refused_reset);
+	if (receipt->peer_retry_after_ms != 0)
+		sim_count(SIM_retry_after_heard);
 	sim_count(receipt->how == PH_GRACEFUL ? SIM_ended_graceful : SIM_ended_abort);
 	if (receipt->bytes_dropped > 0)
 		sim_count(SIM_dropped_bytes);

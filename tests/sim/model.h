@@ -27,6 +27,8 @@ struct record {
 	uint32_t source, target, group; /* dialled: names by number */
 	struct record *peer;
 	uint32_t opened, closed;
+	char seen_group[PH_NAME_BYTES_MAX], seen_identity[PH_NAME_BYTES_MAX]; /* by on_open */
+	enum ph_kind seen_kind;
 	bool dead; /* a close has returned 0: no send may be accepted any more */
 	bool dead_unopened; /* and the slot was not OPEN then: it can never become so */
 	bool no_more_data; /* closed inside a callback of its own shard */

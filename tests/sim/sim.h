@@ -50,7 +50,8 @@ uint32_t random_size(uint32_t most); /* 1 .. most, small ones more often */
 	X(reason_remote_refused) X(reason_remote_leaving) X(reason_limit_memory) \
 	X(reason_connect) X(reason_connect_timeout) X(reason_handshake_timeout) \
 	X(reason_welcome_timeout) X(reason_dead) X(reason_handshake_lost) X(reason_transport) \
-	X(reason_protocol)
+	X(reason_protocol) X(refused_told) X(refused_reset) X(limit_in_open) X(reason_duplicate) \
+	X(retry_after_heard) X(limits_changed)
 /* clang-format on */
 enum sim_event {
 #define SIM_EVENT(name) SIM_##name,
