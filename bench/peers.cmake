@@ -34,6 +34,13 @@ target_include_directories(peer-relay PRIVATE ${PROJECT_SOURCE_DIR})
 target_link_libraries(peer-relay PRIVATE peer_common peerhub ${PEERHUB_DEPS})
 set_target_properties(peer-relay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PEERHUB_PEERS_DIR})
 
+# The engine as a dialler.
+add_executable(peerhub-dial bench/dial/main.c bench/dial/options.c bench/echo/trust.c bench/load/server.c
+	stress/histogram.c)
+target_include_directories(peerhub-dial PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(peerhub-dial PRIVATE peerhub_flags peerhub ${PEERHUB_DEPS})
+set_target_properties(peerhub-dial PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PEERHUB_PEERS_DIR})
+
 # peerhub_peer_if(NAME SOURCE PACKAGES...): only where pkg-config knows the packages.
 function(peerhub_peer_if name source)
 	string(TOUPPER PEER_${name} prefix)

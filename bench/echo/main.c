@@ -63,6 +63,8 @@ static int echo_on_verify(void *hub_user, uint64_t id, int accepted, const char 
 	verdict->tag = ECHO_TAG;
 	if (echo->trust == NULL)
 		return 0; /* --tls was not asked for: everybody is welcome */
+	if (chain->resumed)
+		return 0; /* the verdict is that of the last visit; nobody is ever taken back here */
 	group_from_sni(sni != NULL ? sni : "", verdict->group);
 	return trust_judge(echo->trust, chain, accepted, verdict->identity, verdict->refusal);
 }
@@ -131,7 +133,7 @@ static int hub_start(struct echo *echo, const struct echo_options *options)
 		.connections_per_shard = options->connections == 0
 			? 0
 			: options->connections / threads + options->connections / threads / 8 + 64,
-		.flags = PH_HUB_TLS_FAST_DECODE,
+		.flags = PH_HUB_TLS_FAST_DECODE | (options->resume ? PH_HUB_RESUME : 0),
 		.user = echo,
 	};
 	char why[PH_WHY_BYTES] = "";

@@ -21,6 +21,7 @@ static const char usage_text[] =
 	"  --cert FILE         our certificate, PEM, leaf first, intermediates after it\n"
 	"  --key FILE          its private key, PEM, not encrypted\n"
 	"  --ca FILE           clients must show a certificate that one of these signed, PEM\n"
+	"  --resume            give peers a secret for their next visit (framing message, TLS)\n"
 	"  --connections N     room for so many connections (default: 19968 a thread)\n"
 	"  --help              this text\n"
 	"\n"
@@ -37,6 +38,7 @@ enum {
 	OPT_CERT,
 	OPT_KEY,
 	OPT_CA,
+	OPT_RESUME,
 	OPT_CONNECTIONS,
 	OPT_HELP
 };
@@ -50,6 +52,7 @@ static const struct option long_options[] = {
 	{"cert", required_argument, NULL, OPT_CERT},
 	{"key", required_argument, NULL, OPT_KEY},
 	{"ca", required_argument, NULL, OPT_CA},
+	{"resume", no_argument, NULL, OPT_RESUME},
 	{"connections", required_argument, NULL, OPT_CONNECTIONS},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -99,6 +102,8 @@ static int files_check(const struct echo_options *options)
 		return usage_error("--tls needs --cert, --key and --ca", NULL);
 	if (!options->tls && given != 0)
 		return usage_error("--cert, --key and --ca are for --tls", NULL);
+	if (options->resume && (!options->tls || options->framing != PH_FRAMING_MESSAGE))
+		return usage_error("--resume is for --tls and --framing message", NULL);
 	return -1;
 }
 
@@ -144,6 +149,9 @@ int echo_options_parse(struct echo_options *options, int argc, char **argv)
 			break;
 		case OPT_CA:
 			options->ca_path = optarg;
+			break;
+		case OPT_RESUME:
+			options->resume = 1;
 			break;
 		case OPT_CONNECTIONS:
 			if (number_parse(optarg, 1, 1u << 24, &options->connections) < 0)

@@ -10,6 +10,7 @@ struct echo_options {
 	uint32_t thread_count;
 	uint32_t connections; /* of the whole program; 0 = the engine's default */
 	int tls;
+	int resume; /* PH_HUB_RESUME */
 	enum ph_framing framing;
 	const char *cert_path; /* borrowed from argv */
 	const char *key_path;

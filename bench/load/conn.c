@@ -53,6 +53,16 @@ void load_error(const struct conn *conn, const char *what)
 
 /* ---- TLS ------------------------------------------------------------------------------- */
 
+/* A ticket has come: kept for this connection's next socket (RFC 8446 appendix C.4: one use). */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct conn *conn = SSL_get_app_data(ssl);
+
+	SSL_SESSION_free(conn->session);
+	conn->session = session;
+	return 1; /* the reference is ours */
+}
+
 int conn_tls_init(void)
 {
 	const char *pki = load.options.pki;
@@ -75,7 +85,11 @@ int conn_tls_init(void)
 	SSL_CTX_set_mode(load.tls,
 		SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_session_cache_mode(load.tls, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_session_cache_mode(load.tls,
+		load.options.resume ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL
+				    : SSL_SESS_CACHE_OFF);
+	if (load.options.resume)
+		SSL_CTX_sess_set_new_cb(load.tls, on_session);
 	SSL_CTX_set_read_ahead(load.tls, 1);
 	SSL_CTX_set_verify(load.tls, SSL_VERIFY_PEER, NULL);
 	return 0;
@@ -95,6 +109,11 @@ static bool conn_tls_open(struct conn *conn)
 		SSL_set_alpn_protos(
 			conn->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn)) != 0)
 		return false;
+	if (SSL_set_app_data(conn->ssl, conn) != 1 ||
+		(conn->session != NULL && SSL_set_session(conn->ssl, conn->session) != 1))
+		return false;
+	SSL_SESSION_free(conn->session);
+	conn->session = NULL;
 	SSL_set_connect_state(conn->ssl);
 	return true;
 }
@@ -515,6 +534,7 @@ static void conn_handshake(struct conn *conn)
 	ERR_clear_error();
 	status = SSL_do_handshake(conn->ssl);
 	if (status == 1) {
+		load.resumed += load.measuring && SSL_session_reused(conn->ssl) == 1;
 		conn_hello_begin(conn);
 		return;
 	}

@@ -33,6 +33,7 @@ struct conn {
 	uint32_t index;
 	uint32_t generation; /* of the index: an event of an earlier socket is not ours */
 	SSL *ssl;
+	SSL_SESSION *session; /* to resume with: one use; NULL: none */
 	uint8_t *pending; /* what the kernel did not take yet; NULL when nothing waits */
 	size_t pending_at, pending_bytes, pending_room;
 	uint8_t *hello; /* banner or greeting so far; freed when open */
@@ -56,7 +57,7 @@ struct load {
 	struct wire_frame
 		*frames; /* own ones: out and in for each connection; or one pair for all */
 	uint32_t opened, opening, lost;
-	uint64_t errors, bytes_checked, operations, connects;
+	uint64_t errors, bytes_checked, operations, connects, resumed;
 	uint64_t outstanding; /* operations sent and not back */
 	struct histogram latency;
 	bool measuring; /* operations that end now count */

@@ -91,12 +91,12 @@ static void result_print(const struct load_result *result)
 	printf("{\"mode\":\"%s\",\"framing\":\"%s\",\"tls\":%s,\"connections\":%u,\"size\":%u,"
 	       "\"in_flight\":%u,\"fan\":%u,\"rate\":%.3f,\"seconds\":%.6f,"
 	       "\"opening_seconds\":%.6f,\"operations\":%" PRIu64 ","
-	       "\"operations_per_second\":%.1f,",
+	       "\"operations_per_second\":%.1f,\"resumed\":%" PRIu64 ",",
 		load_mode_name(options->mode), load_framing_name(options->framing),
 		options->tls ? "true" : "false", options->connections, options->size,
 		options->in_flight, options->fan, options->rate, result->seconds,
 		result->opening_seconds, load.operations,
-		result->seconds > 0 ? (double)load.operations / result->seconds : 0);
+		result->seconds > 0 ? (double)load.operations / result->seconds : 0, load.resumed);
 	cpu_print(result);
 	if (options->mode == MODE_IDLE)
 		memory_print(result);

@@ -30,6 +30,8 @@ static const char usage_text[] =
 	"  --fan F             relay: every sender has F receivers; N is a multiple of F + 1 (1)\n"
 	"  --framing KIND      raw (default), message, nng, zmq, nats\n"
 	"  --tls --pki DIR     mutual TLS 1.3 with ca.pem, client.pem, client.key; zmq: CURVE\n"
+	"  --resume            --mode handshake: with the session ticket of the last one\n"
+	"  --settle CORE       when all are open, run on this core alone (cores are free before)\n"
 	"  --source A[-B]      connect from these IPv4 addresses in turn\n"
 	"  --server-pid PID    whose CPU time and memory is read\n"
 	"  --help              this text\n"
@@ -50,6 +52,8 @@ enum {
 	OPT_FRAMING,
 	OPT_TLS,
 	OPT_PKI,
+	OPT_RESUME,
+	OPT_SETTLE,
 	OPT_SOURCE,
 	OPT_SERVER_PID,
 	OPT_HELP
@@ -68,6 +72,8 @@ static const struct option long_options[] = {
 	{"framing", required_argument, NULL, OPT_FRAMING},
 	{"tls", no_argument, NULL, OPT_TLS},
 	{"pki", required_argument, NULL, OPT_PKI},
+	{"resume", no_argument, NULL, OPT_RESUME},
+	{"settle", required_argument, NULL, OPT_SETTLE},
 	{"source", required_argument, NULL, OPT_SOURCE},
 	{"server-pid", required_argument, NULL, OPT_SERVER_PID},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -206,6 +212,14 @@ static const char *option_take(struct load_options *options, int opt, const char
 	case OPT_PKI:
 		options->pki = value;
 		return NULL;
+	case OPT_RESUME:
+		options->resume = true;
+		return NULL;
+	case OPT_SETTLE:
+		if (!number_parse(value, 0, 1023, &number))
+			return "--settle takes the number of a core";
+		options->settle_core = (int)number;
+		return NULL;
 	case OPT_SOURCE:
 		return source_parse(value, options) ? NULL : "--source takes A or A-B";
 	case OPT_SERVER_PID:
@@ -229,6 +243,8 @@ static int options_check(struct load_options *options)
 		if (!options->tls)
 			return usage_error("--mode handshake needs --tls", NULL);
 	}
+	if (options->resume && options->mode != MODE_HANDSHAKE)
+		return usage_error("--resume is for --mode handshake", NULL);
 	if (options->tls && options->framing == FRAMING_ZMQ &&
 		(options->mode != MODE_ECHO || options->rate > 0 || options->connections > 10000))
 		return usage_error("CURVE is for --mode echo in a closed loop", NULL);
@@ -253,6 +269,7 @@ int load_options_parse(struct load_options *options, int argc, char **argv)
 		.size = 64,
 		.in_flight = 1,
 		.fan = 1,
+		.settle_core = -1,
 		.seconds = 3,
 		.warmup_seconds = 1};
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {

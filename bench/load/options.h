@@ -37,6 +37,8 @@ struct load_options {
 	double seconds, warmup_seconds;
 	double rate; /* operations a second in total, open loop; 0: closed loop */
 	bool tls;
+	bool resume; /* handshakes with the ticket of the connection's last one */
+	int settle_core; /* the only core once all are open; -1: as it was started */
 	const char *pki; /* directory with ca.pem, client.pem, client.key */
 	uint32_t source_first, source_count; /* addresses to connect from, host order; 0: any */
 	pid_t server_pid; /* 0: nobody is measured */

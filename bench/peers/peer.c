@@ -26,6 +26,7 @@ enum {
 	OPT_THREADS,
 	OPT_TLS,
 	OPT_PKI,
+	OPT_TICKETS,
 	OPT_FRAMING,
 	OPT_CLOSE_ALL_ON,
 	OPT_CLOSE_HOW,
@@ -37,6 +38,7 @@ static const struct option long_options[] = {
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"tls", no_argument, NULL, OPT_TLS},
 	{"pki", required_argument, NULL, OPT_PKI},
+	{"tickets", no_argument, NULL, OPT_TICKETS},
 	{"framing", required_argument, NULL, OPT_FRAMING},
 	{"close-all-on", required_argument, NULL, OPT_CLOSE_ALL_ON},
 	{"close-how", required_argument, NULL, OPT_CLOSE_HOW},
@@ -54,6 +56,7 @@ static int usage_print(const char *name)
 	       "  --threads 1          one thread: the only choice\n"
 	       "  --framing KIND       raw (bytes come back) or message (messages come back)\n"
 	       "  --tls --pki DIR      with encryption; DIR as peer-pki makes it\n"
+	       "  --tickets            give one session ticket a handshake: OpenSSL's resumption\n"
 	       "  --close-all-on SIGUSR1   close all connections at this signal\n"
 	       "  --close-how HOW      graceful (default) or abort (plain only)\n"
 	       "\n"
@@ -99,6 +102,8 @@ static int options_check(
 		return usage_error(name, "it has no TLS here", NULL);
 	if (options->tls != (options->pki != NULL))
 		return usage_error(name, "--tls and --pki go together", NULL);
+	if (options->tickets && !options->tls)
+		return usage_error(name, "--tickets is for --tls", NULL);
 	if (options->close_signal != 0 && !abilities->close_all)
 		return usage_error(name, "it has no mass close", NULL);
 	if (options->close_abort && options->tls)
@@ -131,6 +136,9 @@ int peer_options_parse(struct peer_options *options, const char *name,
 			break;
 		case OPT_PKI:
 			options->pki = optarg;
+			break;
+		case OPT_TICKETS:
+			options->tickets = true;
 			break;
 		case OPT_FRAMING:
 			options->message = strcmp(optarg, "message") == 0;
@@ -293,7 +301,9 @@ SSL_CTX *peer_tls_context(const struct peer_options *options)
 	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
 		SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") != 1 ||
 		SSL_CTX_set1_groups_list(context, "X25519:P-256") != 1 ||
-		SSL_CTX_set_num_tickets(context, 0) != 1 || !tls_files_use(context, options->pki)) {
+		SSL_CTX_set_num_tickets(context, options->tickets ? 1 : 0) != 1 ||
+		SSL_CTX_set_session_id_context(context, (const unsigned char *)"peer", 4) != 1 ||
+		!tls_files_use(context, options->pki)) {
 		peer_failure(options, "cannot set up TLS",
 			ERR_reason_error_string(ERR_peek_last_error()) != NULL
 				? ERR_reason_error_string(ERR_peek_last_error())
@@ -301,7 +311,9 @@ SSL_CTX *peer_tls_context(const struct peer_options *options)
 		SSL_CTX_free(context);
 		return NULL;
 	}
-	SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
+	if (!options->tickets)
+		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(context,
 		SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |

@@ -32,6 +32,7 @@ struct peer_options {
 	uint16_t port; /* 0: any free one */
 	bool tls;
 	const char *pki; /* directory with ca.pem, server.pem, server.key; given with tls */
+	bool tickets; /* one session ticket a handshake, so that clients can resume */
 	bool message; /* --framing message: the product's own messages, else raw bytes */
 	int close_signal; /* SIGUSR1, or 0: no mass close */
 	bool close_abort; /* --close-how abort: reset instead of FIN; plain only */
@@ -73,7 +74,7 @@ void peer_closed_print(uint64_t count, uint64_t cpu_ns);
 int peer_failure(const struct peer_options *options, const char *what, const char *detail);
 
 /* TLS 1.3 for a server: certificate and key out of the PKI directory, the client must show one of
- * its CA's. No tickets, no session cache, record buffers given back. NULL: the message is written. */
+ * its CA's. No tickets unless asked for, no session cache, record buffers given back. NULL: the message is written. */
 SSL_CTX *peer_tls_context(const struct peer_options *options);
 
 #ifdef __cplusplus
