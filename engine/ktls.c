@@ -8,6 +8,7 @@
 #include "engine/ktls.h"
 
 #include "engine/check.h"
+#include "peerhub.h"
 
 #include <openssl/crypto.h>
 
@@ -23,6 +24,7 @@
 #define SOL_TLS 282
 #endif
 
+static_assert(KTLS_TEXT_BYTES <= PH_WHY_BYTES, "a line of why");
 static_assert(sizeof(struct tls12_crypto_info_aes_gcm_128) == 40, "the kernel's structure");
 static_assert(sizeof(struct tls12_crypto_info_chacha20_poly1305) == 56, "the kernel's structure");
 
@@ -178,6 +180,17 @@ char *ktls_report_text(const struct ktls_report *report, char *text)
 			report->step == KTLS_STEP_SOCKET ? " (" : ": ", strerror(-report->error),
 			")");
 	return text;
+}
+
+int ph_kernel_tls(char *why)
+{
+	struct ktls_report report;
+	char text[KTLS_TEXT_BYTES];
+	bool is_whole = ktls_probe(&ktls_kernel, &report);
+
+	if (why != NULL)
+		snprintf(why, PH_WHY_BYTES, "%s", ktls_report_text(&report, text));
+	return is_whole ? 0 : report.error;
 }
 
 /* ---- the hand-over ---------------------------------------------------------------------- */

@@ -206,14 +206,12 @@ static void check_sysctl(struct doctor *doctor, const char *name, uint64_t wante
 
 static void check_ktls(struct doctor *doctor)
 {
-	char modes[128] = "";
+	char why[PH_WHY_BYTES];
+	int status = ph_kernel_tls(why);
 
-	if (file_line("/proc/sys/net/ipv4/tcp_available_ulp", modes, sizeof(modes)) &&
-		strstr(modes, "tls") != NULL)
-		finding(doctor, VERDICT_GOOD, "kTLS", NULL, "the kernel has it");
-	else
-		finding(doctor, VERDICT_GOOD, "kTLS", NULL,
-			"not in this kernel; peerhub's own record layer is used");
+	finding(doctor, VERDICT_GOOD, "kTLS", NULL, "%s; %s", why,
+		status == 0 ? "a hub uses its own record layer all the same (docs/tls.md)"
+			    : "peerhub's own record layer is used");
 }
 
 static void check_openssl(struct doctor *doctor)

@@ -4,6 +4,7 @@
  * it has kTLS data goes through it in both directions, where it has none the socket serves as before.
  */
 #include "engine/ktls.h"
+#include "peerhub.h"
 #include "tests/engine/record_peer.h"
 
 #include <setjmp.h>
@@ -555,11 +556,14 @@ static void expect_untouched(void)
 static void ktls_of_this_kernel(void **state)
 {
 	struct ktls_report report;
-	char text[KTLS_TEXT_BYTES];
+	char text[KTLS_TEXT_BYTES], why[PH_WHY_BYTES];
 	bool is_whole = ktls_probe(&ktls_kernel, &report);
 
 	(void)state;
-	print_message("kTLS: %s\n", ktls_report_text(&report, text));
+	assert_int_equal(ph_kernel_tls(why), report.error);
+	assert_string_equal(why, ktls_report_text(&report, text));
+	assert_int_equal(ph_kernel_tls(NULL), report.error);
+	print_message("kTLS: %s\n", why);
 	assert_int_equal(is_whole, report.error == 0);
 	if (report.step <= KTLS_STEP_ULP)
 		expect_untouched();
