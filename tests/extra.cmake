@@ -44,7 +44,7 @@ if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUA
 endif()
 
 # What has a file of its own: the simulator, failure loops, attacks, and their like.
-foreach(part sim nth attack crash guard mutations leak spin parsers tls)
+foreach(part sim nth attack crash guard mutations leak spin parsers tls bench)
 	include(${CMAKE_CURRENT_SOURCE_DIR}/${part}.cmake OPTIONAL)
 endforeach()
 include(${CMAKE_CURRENT_SOURCE_DIR}/schedule.cmake)

@@ -58,6 +58,9 @@ struct side {
 	_Atomic uint64_t resets; /* final events that were no graceful end */
 	_Atomic uint64_t deadlines; /* of those, ends that were not answered in time */
 	_Atomic uint64_t close_begin_ns, close_issued_ns, closed_last_ns;
+	_Atomic uint64_t
+		close_allowed; /* on their way at once, as pace.h has it now; 0: none more */
+	_Atomic uint64_t close_slowest_ns, close_holds; /* of this side's own closes */
 	_Atomic uint64_t cpu_us; /* user and system so far */
 };
 

@@ -172,11 +172,14 @@ void report_close(const struct plan *plan, const struct outcome *outcome, FILE *
 	fprintf(out,
 		"closing by id: %u threads, issued %.2f s, last final event %.2f s here and %.2f s "
 		"there, last socket gone %.2f s; %.1f us of CPU each at the closer, %.1f at the other; "
-		"orphans at most %" PRIu64 "\n",
+		"orphans at most %" PRIu64
+		"; the slowest close took %.1f s, new ones were held back %" PRIu64
+		" times for old ones\n",
 		plan->threads, outcome->seconds_issued, outcome->seconds_closed[closer],
 		outcome->seconds_closed[1 - closer], outcome->seconds_sockets,
 		(double)outcome->cpu_us_close[closer] / n,
-		(double)outcome->cpu_us_close[1 - closer] / n, outcome->orphans_max);
+		(double)outcome->cpu_us_close[1 - closer] / n, outcome->orphans_max,
+		outcome->seconds_slowest, outcome->close_holds);
 }
 
 /* ---- verdict ----------------------------------------------------------------------------- */
@@ -315,8 +318,9 @@ int report_json(const struct plan *plan, const struct outcome *outcome, bool is_
 	fprintf(out,
 		"  \"seconds_open\": %.3f, \"seconds_close_issued\": %.3f, \"seconds_close_hub\": %.3f, "
 		"\"seconds_close_peers\": %.3f, \"seconds_sockets\": %.3f, \"orphans_max\": %" PRIu64
-		"\n}\n",
+		", \"seconds_close_slowest\": %.3f, \"close_holds\": %" PRIu64 "\n}\n",
 		outcome->seconds_open, outcome->seconds_issued, outcome->seconds_closed[0],
-		outcome->seconds_closed[1], outcome->seconds_sockets, outcome->orphans_max);
+		outcome->seconds_closed[1], outcome->seconds_sockets, outcome->orphans_max,
+		outcome->seconds_slowest, outcome->close_holds);
 	return fclose(out) == 0 ? 0 : -errno;
 }

@@ -26,6 +26,8 @@ struct outcome {
 	double seconds_open; /* until the last message was verified */
 	double seconds_closed[2]; /* from the first ph_close to the last final event */
 	double seconds_issued; /* … to the last ph_close */
+	double seconds_slowest; /* the longest that one took, from ph_close to its final event */
+	uint64_t close_holds; /* how often no more were begun because one was old (pace.h) */
 	double seconds_sockets; /* … until the kernel had no socket left; < 0: not seen */
 	uint64_t orphans_max;
 	uint64_t cpu_us_close[2];

@@ -37,6 +37,8 @@ struct run {
 	uint32_t side_count;
 	struct outcome outcome;
 	uint64_t begin_ns, line_ns, sockets_before;
+	uint64_t phase_ns,
+		phase_done; /* when what is under way began, and what had been done by then */
 	uint64_t moved, moved_ns; /* the stall's watch */
 	bool is_terminal;
 };
@@ -164,20 +166,45 @@ static const struct side *hub_of(const struct run *run)
 	return &run->board->sides[SIDE_HUB];
 }
 
+static void phase_begin(struct run *run, uint64_t done)
+{
+	run->phase_ns = now_ns();
+	run->phase_done = done;
+}
+
+/* "about 12 min left" from what this phase has done so far; "" where nothing can be said yet. */
+static const char *left_text(
+	const struct run *run, uint64_t done, uint64_t all, char *text, size_t bytes)
+{
+	double seconds = seconds_since(run->phase_ns), left;
+
+	text[0] = '\0';
+	if (done <= run->phase_done || done >= all || seconds < 2)
+		return text;
+	left = (double)(all - done) * seconds / (double)(done - run->phase_done);
+	if (left < 100)
+		snprintf(text, bytes, ", about %.0f s left", left);
+	else
+		snprintf(text, bytes, ", about %.0f min left", left / 60);
+	return text;
+}
+
 static void progress(struct run *run, const char *phase, uint64_t done, uint64_t all)
 {
 	double seconds = seconds_since(run->begin_ns);
+	char left[64];
 
 	if (seconds_since(run->line_ns) < (run->is_terminal ? 0.2 : 10.0))
 		return;
 	run->line_ns = now_ns();
 	fprintf(stderr,
 		"%s%s %" PRIu64 " of %" PRIu64 " (%.1f %%), %.0f s, hub open %" PRIu64
-		", failed %" PRIu64 "%s",
+		", failed %" PRIu64 "%s%s",
 		run->is_terminal ? "\r\033[K" : "", phase, done, all,
 		100.0 * (double)done / (double)all, seconds,
 		atomic_load(&hub_of(run)->opened) - atomic_load(&hub_of(run)->closed),
-		PEERS(run, failed), run->is_terminal ? "" : "\n");
+		PEERS(run, failed), left_text(run, done, all, left, sizeof(left)),
+		run->is_terminal ? "" : "\n");
 	fflush(stderr);
 }
 
@@ -294,6 +321,7 @@ static int open_to(struct run *run, uint64_t target)
 	int status = 0;
 
 	run->moved_ns = now_ns();
+	phase_begin(run, PEERS(run, verified));
 	atomic_store(&run->board->dial_target, target);
 	for (;;) {
 		uint64_t done = PEERS(run, verified);
@@ -372,6 +400,7 @@ static bool all_audited(const struct run *run)
 static void close_times(struct run *run)
 {
 	uint64_t begin_ns = UINT64_MAX, issued_ns = 0, last_ns[2] = {0, 0}, cpu_us[2] = {0, 0};
+	uint64_t slowest_ns = 0;
 	const struct checkpoint *open =
 		&run->outcome.checkpoints[run->outcome.checkpoint_count - 1];
 
@@ -386,7 +415,11 @@ static void close_times(struct run *run)
 		issued_ns = issued > issued_ns ? issued : issued_ns;
 		last_ns[at] = last > last_ns[at] ? last : last_ns[at];
 		cpu_us[at] += atomic_load(&side->cpu_us);
+		if (atomic_load(&side->close_slowest_ns) > slowest_ns)
+			slowest_ns = atomic_load(&side->close_slowest_ns);
+		run->outcome.close_holds += atomic_load(&side->close_holds);
 	}
+	run->outcome.seconds_slowest = (double)slowest_ns / 1e9;
 	run->outcome.seconds_issued = (double)(issued_ns - begin_ns) / 1e9;
 	for (int at = 0; at < 2; at++) {
 		run->outcome.seconds_closed[at] = (double)(last_ns[at] - begin_ns) / 1e9;
@@ -401,6 +434,7 @@ static int close_all(struct run *run)
 	int status = 0;
 
 	run->moved_ns = begin_ns;
+	phase_begin(run, 0);
 	atomic_store(&run->board->close_wanted, 1);
 	while (status == 0 && !all_audited(run)) {
 		uint64_t done = atomic_load(&hub_of(run)->closed) + PEERS(run, closed);

@@ -13,6 +13,7 @@
 #include "bench/million/side.h"
 
 #include "bench/million/inside.h"
+#include "bench/million/pace.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,12 +33,15 @@
 #define GROUP "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567.million"
 #define LOOK_NS 2000000 /* how often the orders are read */
 #define CLOSE_BATCH 64u
+#define CLOSE_DEADLINE_MS 120000u /* a quick close is not asked for but a clean one */
 #define REDIALS_PER_THOUSAND 20u
 
 struct record {
 	_Atomic uint64_t id; /* 0: not open yet */
 	_Atomic uint16_t wins; /* calls of ph_close that answered 0 */
 	_Atomic uint8_t opened, closed;
+	_Atomic uint32_t
+		close_ms; /* when this side's ph_close won, since close_begin_ns, + 1; 0: not */
 	uint32_t number; /* the hub: as the peer says; the peers: their own, less the first */
 };
 
@@ -54,6 +58,10 @@ struct book {
 	uint32_t slots;
 	bool is_hub;
 	_Atomic uint64_t ended; /* final events, of openings that failed too */
+	pthread_mutex_t pace_lock; /* the two below */
+	struct pace pace;
+	size_t pace_at; /* all records before it have ended, or were never to be closed */
+	_Atomic uint64_t close_slowest_ns; /* of the closes that ended since the last look */
 	pthread_mutex_t lock; /* the two below */
 	uint64_t *again; /* records whose opening failed */
 	size_t again_count, again_max;
@@ -247,6 +255,22 @@ static void again_add(struct book *book, const struct record *record)
 	pthread_mutex_unlock(&book->lock);
 }
 
+/* For the pace: how long this one has taken. */
+static void close_took(struct book *book, const struct record *record)
+{
+	uint32_t begun_ms = atomic_load(&record->close_ms);
+	uint64_t took_ns, slowest;
+
+	if (begun_ms == 0)
+		return;
+	took_ns = now_ns() - atomic_load(&book->side->close_begin_ns);
+	took_ns = took_ns > begun_ms * 1000000ull ? took_ns - begun_ms * 1000000ull : 0;
+	slowest = atomic_load(&book->close_slowest_ns);
+	while (took_ns > slowest &&
+		!atomic_compare_exchange_weak(&book->close_slowest_ns, &slowest, took_ns))
+		continue;
+}
+
 static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt)
 {
 	struct book *book = hub_user;
@@ -256,6 +280,7 @@ static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_r
 	atomic_store_explicit(&book->side->closed_last_ns, now_ns(), memory_order_relaxed);
 	if (receipt->was_open) {
 		atomic_fetch_add(&record->closed, 1);
+		close_took(book, record);
 		if (receipt->how != PH_GRACEFUL)
 			count(&book->side->resets);
 		count(&book->side->closed);
@@ -325,8 +350,7 @@ static int hub_start(struct book *book)
 	/* Idle connections ping each other: a million of them every 30 s would be the load itself. */
 	options.ping_interval_ms = 3600u * 1000u;
 	options.timeout_dead_ms = 3u * 3600u * 1000u;
-	/* A quick close is not asked for here but a clean one, however busy the machine is. */
-	options.timeout_close_ms = 120000;
+	options.timeout_close_ms = CLOSE_DEADLINE_MS; /* pace.h keeps away from it */
 	options.timeout_handshake_ms = 60000;
 	options.flags = plan->fast_decode ? PH_HUB_TLS_FAST_DECODE : 0;
 	options.user = book;
@@ -454,13 +478,21 @@ static uint64_t closes_on_their_way(const struct book *book)
 	return wins > closed ? wins - closed : 0;
 }
 
+static uint32_t close_clock_ms(const struct book *book)
+{
+	return (uint32_t)((now_ns() - atomic_load(&book->side->close_begin_ns)) / 1000000u) + 1;
+}
+
 static void close_one(struct book *book, struct record *record)
 {
 	uint64_t id = atomic_load(&record->id);
+	uint32_t none = 0;
 	int status;
 
 	if (id == 0)
 		return;
+	/* Before the close: its end may come before ph_close returns. The rival's word is as good. */
+	atomic_compare_exchange_strong(&record->close_ms, &none, close_clock_ms(book));
 	status = ph_close(id, book->is_hub ? TAG_ACCEPTED : TAG_DIALLED, PH_GRACEFUL, 0, NULL);
 	if (status == 0) {
 		atomic_fetch_add(&record->wins, 1);
@@ -470,6 +502,43 @@ static void close_one(struct book *book, struct record *record)
 	} else {
 		count(&book->side->faults);
 	}
+}
+
+/* The age of the first record, in the order of closing, that has not ended. */
+static uint64_t close_oldest_ns(struct book *book)
+{
+	while (book->pace_at < book->record_count) {
+		const struct record *record = &book->records[book->pace_at];
+		uint32_t begun_ms = atomic_load(&record->close_ms), now_ms;
+
+		if (atomic_load(&record->id) != 0 && atomic_load(&record->closed) == 0) {
+			now_ms = close_clock_ms(book);
+			return begun_ms != 0 && now_ms > begun_ms
+				? (uint64_t)(now_ms - begun_ms) * 1000000u
+				: 0;
+		}
+		book->pace_at++;
+	}
+	return 0;
+}
+
+/* Whoever comes by when a look is due takes it. */
+static void pace_keep(struct book *book)
+{
+	uint64_t now = now_ns();
+
+	if (pthread_mutex_trylock(&book->pace_lock) != 0)
+		return;
+	if (pace_is_due(&book->pace, now)) {
+		uint64_t slowest = atomic_exchange(&book->close_slowest_ns, 0);
+
+		pace_look(&book->pace, now, slowest, close_oldest_ns(book));
+		atomic_store(
+			&book->side->close_allowed, book->pace.is_held ? 0 : book->pace.allowed);
+		atomic_store(&book->side->close_slowest_ns, book->pace.slowest_ns);
+		atomic_store(&book->side->close_holds, book->pace.holds);
+	}
+	pthread_mutex_unlock(&book->pace_lock);
 }
 
 /*
@@ -484,11 +553,13 @@ static void *closer_main(void *context)
 
 	for (size_t first = pair * CLOSE_BATCH; first < book->record_count;
 		first += (size_t)pairs * CLOSE_BATCH) {
-		while (closes_on_their_way(book) >= book->plan->close_window ||
+		pace_keep(book);
+		while (closes_on_their_way(book) >= atomic_load(&book->side->close_allowed) ||
 			atomic_load(&book->board->close_held)) {
 			if (atomic_load(&book->board->abort_wanted))
 				return NULL;
 			look_later();
+			pace_keep(book);
 		}
 		for (size_t i = first; i < first + CLOSE_BATCH && i < book->record_count; i++)
 			close_one(book, &book->records[i]);
@@ -503,6 +574,8 @@ static int close_all(struct book *book)
 	int status = 0;
 
 	atomic_store(&book->side->close_begin_ns, now_ns());
+	pace_init(&book->pace, book->plan->close_window, CLOSE_DEADLINE_MS * 1000000ull);
+	atomic_store(&book->side->close_allowed, book->pace.allowed);
 	for (started = 0; started < book->plan->threads && status == 0; started++) {
 		closers[started].book = book;
 		closers[started].index = started;
@@ -524,6 +597,8 @@ static void audit(struct book *book, bool closed_here)
 
 	ph_stats(book->hub, &stats);
 	atomic_store(&book->side->deadlines, stats.closes_deadline);
+	if (closed_here && atomic_load(&book->close_slowest_ns) > book->pace.slowest_ns)
+		atomic_store(&book->side->close_slowest_ns, atomic_load(&book->close_slowest_ns));
 	for (size_t i = 0; i < book->record_count; i++) {
 		const struct record *record = &book->records[i];
 
@@ -576,6 +651,7 @@ int side_run(
 		.board = board,
 		.side = &board->sides[number],
 		.is_hub = number == SIDE_HUB,
+		.pace_lock = PTHREAD_MUTEX_INITIALIZER,
 		.lock = PTHREAD_MUTEX_INITIALIZER};
 	int status;
 
@@ -601,5 +677,6 @@ int side_run(
 	munmap(book.records, book.record_bytes);
 	free(book.again);
 	pthread_mutex_destroy(&book.lock);
+	pthread_mutex_destroy(&book.pace_lock);
 	return atomic_load(&book.side->state) == SIDE_FAILED ? 1 : 0;
 }
