@@ -10,6 +10,8 @@
  *     SSL_do_handshake). Hubs do without the short cut while allocations fail.
  *   - contexts that are made: ciphers and algorithms for which there was no memory are left out of them
  *     without a word, and every handshake of such a hub fails. fault_memory_spare_making.
+ *   - names of algorithms (core_namemap.c): where the copy of one fails, entries that are entered again
+ *     replace those in the map, which nobody frees (also in tests/nth/openssl-known.txt).
  *   - fault_memory_spare_openssl says where else.
  *
  * The program is linked with --wrap for malloc, calloc, realloc and memory_map, so what fails are
