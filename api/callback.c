@@ -9,6 +9,7 @@
 #include "api/connection.h"
 
 #include "api/check.h"
+#include "api/revocation.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -56,7 +57,8 @@ static struct node *node_of_accepted(const char *identity, const char *group, co
 }
 
 /* What the chain proved, kept for events and enumerations. */
-static int proof_create(const struct trust_result *trust, struct proof **created)
+static int proof_create(
+	const struct trust_result *trust, uint64_t revocation_epoch, struct proof **created)
 {
 	struct proof *proof = calloc(1, sizeof(*proof));
 
@@ -71,12 +73,13 @@ static int proof_create(const struct trust_result *trust, struct proof **created
 		free(proof);
 		return -ENOMEM;
 	}
+	proof->credential->revocation_epoch = revocation_epoch;
 	*created = proof;
 	return 0;
 }
 
 static int verify_accepted(struct node *node, uint64_t id, const struct trust_result *trust,
-	struct ph_verdict *verdict)
+	uint64_t revocation_epoch, struct ph_verdict *verdict)
 {
 	struct connection *connection;
 	struct proof *proof;
@@ -85,7 +88,7 @@ static int verify_accepted(struct node *node, uint64_t id, const struct trust_re
 		refuse(verdict, "the peer has our own identity");
 		return -EACCES;
 	}
-	if (proof_create(trust, &proof) < 0)
+	if (proof_create(trust, revocation_epoch, &proof) < 0)
 		return -ENOMEM;
 	connection = connection_create(node, 1); /* the engine's, until on_closed */
 	if (connection == NULL) {
@@ -106,7 +109,7 @@ static int verify_accepted(struct node *node, uint64_t id, const struct trust_re
 }
 
 static int verify_dialled(uint64_t id, const char *expected, const struct trust_result *trust,
-	struct ph_verdict *verdict)
+	uint64_t revocation_epoch, struct ph_verdict *verdict)
 {
 	struct proof *proof;
 
@@ -114,7 +117,7 @@ static int verify_dialled(uint64_t id, const char *expected, const struct trust_
 		refuse(verdict, "the peer has another identity than the one that was dialled");
 		return -EACCES;
 	}
-	if (proof_create(trust, &proof) < 0)
+	if (proof_create(trust, revocation_epoch, &proof) < 0)
 		return -ENOMEM;
 	proof->id = id;
 	proof_put(proof);
@@ -130,6 +133,7 @@ static int on_verify(void *hub_user, uint64_t id, int accepted, const char *sni,
 	struct trust_request request = {.now_s = (int64_t)time(NULL),
 		.group_authority = group,
 		.cache = runtime_trust_cache()};
+	uint64_t epoch = revocation_epoch();
 	struct node *node = NULL;
 	int status;
 
@@ -145,14 +149,16 @@ static int on_verify(void *hub_user, uint64_t id, int accepted, const char *sni,
 	strcpy(verdict->group, trust.group);
 	strcpy(verdict->identity, trust.identity);
 	verdict->role = trust.role;
+	if (revocation_refuses(&trust, verdict->refusal))
+		return -EACCES;
 	if (!accepted)
-		return verify_dialled(id, expected, &trust, verdict);
+		return verify_dialled(id, expected, &trust, epoch, verdict);
 	node = node_of_accepted(identity, group, expected);
 	if (node == NULL) {
 		refuse(verdict, "the group has been closed");
 		return -ENOENT;
 	}
-	status = verify_accepted(node, id, &trust, verdict);
+	status = verify_accepted(node, id, &trust, epoch, verdict);
 	node_put(node);
 	return status;
 }
@@ -277,6 +283,7 @@ static void on_open(void *hub_user, uint64_t id, void *user, const struct ph_ope
 {
 	struct connection *connection = user;
 	struct node *node = connection->node;
+	bool is_revoked;
 
 	(void)hub_user;
 	if (!connection->is_accepted)
@@ -296,7 +303,14 @@ static void on_open(void *hub_user, uint64_t id, void *user, const struct ph_ope
 		node_on_neighbor(node, connection->is_accepted ? NULL : &connection->address);
 	if (connection->is_attempt)
 		node_on_dial_end(node, true);
+	/* Somebody was revoked since on_verify: whom the walk did not find is found here. See revocation.h. */
+	is_revoked = connection->credential->revocation_epoch != revocation_epoch() &&
+		revocation_reaches(node->group_authority, connection->credential->chain);
 	pthread_rwlock_unlock(&node->lock);
+	if (is_revoked)
+		(void)ph_close(id, node->tag, PH_ABORT, PH_REASON_LOCAL_REVOKED, REVOCATION_WORDS);
+	else
+		revocation_on_open(connection);
 }
 
 /* GUID of 16 bytes in big-endian field order. */
@@ -360,6 +374,10 @@ static int on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
 	bool is_taken = true;
 
 	(void)hub_user;
+	if (memcmp(type, revocation_type, sizeof(revocation_type)) == 0) {
+		revocation_on_message(connection, data, bytes);
+		return 0;
+	}
 	pthread_rwlock_rdlock(&node->lock);
 	/* Without any registration for connections the peer gets no data, and nobody is told. */
 	if (node->connection_registration_count > 0) {
@@ -371,6 +389,13 @@ static int on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
 	}
 	pthread_rwlock_unlock(&node->lock);
 	return is_taken ? 0 : -EAGAIN;
+}
+
+static void on_writable(void *hub_user, uint64_t id, void *user)
+{
+	(void)hub_user;
+	(void)id;
+	revocation_on_writable(user);
 }
 
 static HRESULT failure_reason(const struct ph_receipt *receipt)
@@ -445,5 +470,6 @@ const struct ph_callbacks connection_callbacks = {
 	.on_connect = on_connect,
 	.on_open = on_open,
 	.on_data = on_data,
+	.on_writable = on_writable,
 	.on_closed = on_closed,
 };

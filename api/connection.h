@@ -32,6 +32,9 @@ struct connection {
 		is_closing; /* closed by the client: not listed, though the engine still flushes */
 	atomic_bool is_paused; /* data was refused: to be resumed */
 	atomic_bool has_id; /* `id` can be read by anyone */
+	atomic_uint revocation_wants; /* lists that were asked for and did not come yet */
+	atomic_uint revocation_answers; /* how many the peer may still ask for */
+	atomic_bool revocation_owed; /* the peer was not told: its queue was full */
 
 	/* The node's lock. */
 	enum connection_state state;

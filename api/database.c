@@ -267,8 +267,15 @@ static HRESULT connect_file(struct database *database)
 	return database_run(database, "PRAGMA cell_size_check=ON", "");
 }
 
-/* Whose file, and of which version. *is_fresh: nothing in it yet. */
-static HRESULT judge_version(struct database *database, int version, bool *is_fresh)
+/* What a file of ours is. */
+enum content {
+	CONTENT_PRESENT, /* of this version */
+	CONTENT_FRESH, /* nothing in it yet */
+	CONTENT_BEFORE, /* of the version before */
+};
+
+/* Whose file, and of which version. */
+static HRESULT judge_version(struct database *database, int version, enum content *content)
 {
 	int64_t application = 0, found = 0, tables = 0;
 	char why[96];
@@ -280,12 +287,16 @@ static HRESULT judge_version(struct database *database, int version, bool *is_fr
 		result = query_number(database, "SELECT count(*) FROM sqlite_schema", &tables);
 	if (FAILED(result))
 		return result;
-	*is_fresh = application == 0 && found == 0 && tables == 0;
-	if (*is_fresh)
+	*content = CONTENT_PRESENT;
+	if (application == 0 && found == 0 && tables == 0) {
+		*content = CONTENT_FRESH;
 		return S_OK;
+	}
 	if (application != DATABASE_APPLICATION_ID)
 		return database_corrupted(database, "is a database of another program");
-	if (found == version)
+	if (found == version - 1)
+		*content = CONTENT_BEFORE;
+	if (found == version || found == version - 1)
 		return S_OK;
 	snprintf(why, sizeof(why), "was made by a %s version (format %lld, we know %d)",
 		found > version ? "newer" : "different", (long long)found, version);
@@ -293,13 +304,13 @@ static HRESULT judge_version(struct database *database, int version, bool *is_fr
 }
 
 /* In one transaction: another process may be making the same new file at this moment. */
-static HRESULT judge_snapshot(struct database *database, int version, bool *is_fresh)
+static HRESULT judge_snapshot(struct database *database, int version, enum content *content)
 {
 	HRESULT result = database_begin(database, false);
 
 	if (FAILED(result))
 		return result;
-	result = judge_version(database, version, is_fresh);
+	result = judge_version(database, version, content);
 	database_rollback(database);
 	if (SUCCEEDED(result) && database_is_stuck(database))
 		return database_result(database, SQLITE_NOMEM);
@@ -321,8 +332,10 @@ static bool schema_take(const char **schema, const char *sql)
  * The tables are the ones that our schema makes, word for word as SQLite keeps it, and nothing is
  * beside them. A view that counts for ever in a table's place, a trigger, an index on an expression:
  * all of them are programs that our own statements would run.
+ *
+ * missing: what of the schema's end is not there yet, "" for nothing
  */
-static HRESULT check_schema(struct database *database, const char *schema)
+static HRESULT check_schema(struct database *database, const char *schema, const char *missing)
 {
 	static const char sequence[] = "CREATE TABLE sqlite_sequence(name,seq)";
 	sqlite3_stmt *statement;
@@ -345,7 +358,7 @@ static HRESULT check_schema(struct database *database, const char *schema)
 			good = schema_take(&schema, sql);
 	}
 	sqlite3_finalize(statement);
-	if (SUCCEEDED(result) && (!good || *schema != '\0'))
+	if (SUCCEEDED(result) && (!good || strcmp(schema, missing) != 0))
 		return database_corrupted(database, "holds other tables than ours");
 	return result;
 }
@@ -383,13 +396,13 @@ static HRESULT switch_to_log(struct database *database)
 static HRESULT make_content(struct database *database, const char *schema, int version)
 {
 	char stamps[128];
-	bool is_fresh;
+	enum content content;
 	HRESULT result = database_begin(database, true);
 
 	if (FAILED(result))
 		return result;
-	result = judge_version(database, version, &is_fresh);
-	if (SUCCEEDED(result) && is_fresh) {
+	result = judge_version(database, version, &content);
+	if (SUCCEEDED(result) && content == CONTENT_FRESH) {
 		snprintf(stamps, sizeof(stamps), "PRAGMA application_id=%d; PRAGMA user_version=%d",
 			DATABASE_APPLICATION_ID, version);
 		result = database_result(
@@ -417,10 +430,37 @@ static HRESULT accept_file(struct database *database)
 	return result;
 }
 
-static HRESULT open_steps(
-	struct database *database, const char *schema, int version, bool may_create)
+/* From the version before to this one, whole or not at all; another process may be first. */
+static HRESULT bring_up(
+	struct database *database, const char *schema, const char *added, int version)
 {
-	bool is_fresh;
+	enum content content;
+	char stamp[64];
+	HRESULT result = database_begin(database, true);
+
+	if (FAILED(result))
+		return result;
+	result = judge_version(database, version, &content);
+	if (SUCCEEDED(result) && content == CONTENT_BEFORE) {
+		snprintf(stamp, sizeof(stamp), "PRAGMA user_version=%d", version);
+		result = check_schema(database, schema, added);
+		if (SUCCEEDED(result))
+			result = database_result(
+				database, sqlite3_exec(database->handle, added, NULL, NULL, NULL));
+		if (SUCCEEDED(result))
+			result = database_result(
+				database, sqlite3_exec(database->handle, stamp, NULL, NULL, NULL));
+	}
+	if (SUCCEEDED(result))
+		return database_commit(database);
+	database_rollback(database);
+	return result;
+}
+
+static HRESULT open_steps(struct database *database, const char *schema, const char *added,
+	int version, bool may_create)
+{
+	enum content content = CONTENT_PRESENT;
 	HRESULT result = look_at_file(database, may_create);
 
 	if (SUCCEEDED(result) && may_create)
@@ -428,31 +468,35 @@ static HRESULT open_steps(
 	if (SUCCEEDED(result))
 		result = connect_file(database);
 	if (SUCCEEDED(result))
-		result = judge_snapshot(database, version, &is_fresh);
-	if (SUCCEEDED(result) && is_fresh && !may_create)
+		result = judge_snapshot(database, version, &content);
+	if (SUCCEEDED(result) && content == CONTENT_FRESH && !may_create)
 		result = database_corrupted(
 			database, "holds nothing, yet there are private keys beside it");
-	if (SUCCEEDED(result) && is_fresh)
+	if (SUCCEEDED(result) && content == CONTENT_FRESH)
 		result = database_run(database, "PRAGMA synchronous=FULL", "");
-	if (SUCCEEDED(result) && is_fresh)
+	if (SUCCEEDED(result) && content == CONTENT_FRESH)
 		result = switch_to_log(database);
-	if (SUCCEEDED(result) && is_fresh)
+	if (SUCCEEDED(result) && content == CONTENT_FRESH)
 		result = make_content(database, schema, version);
 	if (SUCCEEDED(result))
-		result = check_schema(database, schema);
+		result = check_schema(database, schema, content == CONTENT_BEFORE ? added : "");
 	if (SUCCEEDED(result))
 		result = check_content(database);
-	return SUCCEEDED(result) ? accept_file(database) : result;
+	if (SUCCEEDED(result))
+		result = accept_file(database);
+	if (SUCCEEDED(result) && content == CONTENT_BEFORE)
+		result = bring_up(database, schema, added, version);
+	return result;
 }
 
-HRESULT database_open(struct database *database, const char *path, const char *schema, int version,
-	bool may_create)
+HRESULT database_open(struct database *database, const char *path, const char *schema,
+	const char *added, int version, bool may_create)
 {
 	HRESULT result;
 
 	database->handle = NULL;
 	snprintf(database->path, sizeof(database->path), "%s", path);
-	result = open_steps(database, schema, version, may_create);
+	result = open_steps(database, schema, added, version, may_create);
 	if (FAILED(result))
 		database_close(database);
 	return result;

@@ -25,10 +25,11 @@ struct database {
 /*
  * Open, or make with `schema` (run once, in one transaction) and `version`.
  * may_create false: an absent or empty file is refused as damaged.
+ * added: what this version of the schema has at its end and the one before had not; a file of that one gets it.
  * PEER_E_CERT_STORE_CORRUPTED, E_ACCESSDENIED, PEER_E_DISK_FULL, E_OUTOFMEMORY, ERROR_BUSY, …
  */
-HRESULT database_open(struct database *database, const char *path, const char *schema, int version,
-	bool may_create);
+HRESULT database_open(struct database *database, const char *path, const char *schema,
+	const char *added, int version, bool may_create);
 void database_close(struct database *database); /* checkpoints; closed already: nothing */
 
 /* One transaction. `write` takes the write lock at once, so that no later step waits for it. */

@@ -19,6 +19,10 @@ _Static_assert(PEERHUB_MESSAGE_BYTES_MAX == PH_MESSAGE_BYTES_MAX, "one limit, tw
 static const GUID ping_type = {
 	0x0ccbb0d2, 0xbe41, 0x4bd6, {0x91, 0x4b, 0x05, 0x8e, 0xc5, 0xdc, 0xce, 0x64}};
 
+/* The type of revocation.c's messages, in the order of a GUID's fields. */
+static const GUID revocation_guid = {
+	0x7a1c53be, 0x90d2, 0x4d0f, {0xa6, 0x3e, 0x1b, 0x58, 0xc4, 0x07, 0xe9, 0x62}};
+
 /* ---- open --------------------------------------------------------------------------------- */
 
 struct open_arguments {
@@ -121,7 +125,7 @@ static HRESULT send_check(const GUID *type, ULONG bytes, const void *data)
 {
 	if (type == NULL || data == NULL)
 		return detail_fail(E_INVALIDARG, "pType or pvData is NULL");
-	if (IsEqualGUID(type, &ping_type))
+	if (IsEqualGUID(type, &ping_type) || IsEqualGUID(type, &revocation_guid))
 		return detail_fail(E_INVALIDARG, "this type is the protocol's own");
 	if (bytes > PEERHUB_MESSAGE_BYTES_MAX)
 		return detail_fail(E_INVALIDARG, "cbData is over %u", PEERHUB_MESSAGE_BYTES_MAX);

@@ -39,7 +39,13 @@ struct peer_credential *peer_credential_create(const struct trust_result *trust)
 		strlen(trust->leaf.issuer) + strlen(issuer_friendly_name) + 4);
 	if (credential == NULL)
 		return NULL;
+	credential->chain = peer_chain_get(trust);
+	if (credential->chain == NULL) {
+		free(credential);
+		return NULL;
+	}
 	atomic_init(&credential->references, 1);
+	credential->revocation_epoch = 0;
 	credential->role = trust->role;
 	credential->valid_from_s = trust->leaf.valid_from_s;
 	credential->valid_to_s = trust->leaf.valid_to_s;
@@ -62,8 +68,10 @@ void peer_credential_put(struct peer_credential *credential)
 {
 	if (credential == NULL)
 		return;
-	if (atomic_fetch_sub_explicit(&credential->references, 1, memory_order_acq_rel) == 1)
-		free(credential);
+	if (atomic_fetch_sub_explicit(&credential->references, 1, memory_order_acq_rel) > 1)
+		return;
+	peer_chain_put(credential->chain);
+	free(credential);
 }
 
 /* ---- members ----------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include "api/block.h"
 #include "api/key.h"
+#include "api/peer_chain.h"
 #include "api/trust.h"
 #include "p2p.h"
 
@@ -24,6 +25,8 @@ struct peer_credential {
 	int64_t valid_from_s, valid_to_s;
 	uint8_t spki[KEY_SPKI_BYTES_MAX];
 	size_t spki_bytes;
+	struct peer_chain *chain; /* counted */
+	uint64_t revocation_epoch; /* when the chain was asked about: revocation.h */
 	const char *identity; /* these point behind the struct */
 	const char *friendly_name; /* the identity when the chain has none */
 	const char *issuer;

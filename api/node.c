@@ -8,6 +8,7 @@
 #include "api/detail.h"
 #include "api/hresult.h"
 #include "api/persist.h"
+#include "api/revocation.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -205,6 +206,11 @@ HRESULT node_open(const char *identity, const char *group, struct node **node)
 	*node = NULL;
 	if (FAILED(result))
 		return result;
+	result = revocation_load(membership->group);
+	if (FAILED(result)) {
+		membership_free(membership);
+		return result;
+	}
 	return node_enter(membership, node);
 }
 
@@ -218,6 +224,16 @@ struct node *node_find(const char *identity, const char *group)
 		node_get(node);
 	pthread_mutex_unlock(&table.lock);
 	return node;
+}
+
+void node_each(
+	const char *group_authority, void (*visit)(struct node *node, void *context), void *context)
+{
+	pthread_mutex_lock(&table.lock);
+	for (struct node *node = *table_bucket(group_authority); node != NULL; node = node->next)
+		if (strcmp(node->group_authority, group_authority) == 0)
+			visit(node, context);
+	pthread_mutex_unlock(&table.lock);
 }
 
 /* Is `node` the better answer to a peer that knows no identity? Creators before others, then the one

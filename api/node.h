@@ -81,6 +81,9 @@ struct node *node_find(const char *identity, const char *group);
 /* A node that accepts connections for these authorities (identity "": any identity, a creator
  * first), counted, or NULL. */
 struct node *node_find_listening(const char *identity_authority, const char *group_authority);
+/* All nodes of a group, under the table's lock: `visit` may take the node's, and must not block. */
+void node_each(const char *group_authority, void (*visit)(struct node *node, void *context),
+	void *context);
 /* End it now, whoever holds handles: connections are closed with the reason. */
 void node_end(struct node *node, enum ph_how how, uint32_t reason);
 /* The same for all nodes of the process. */

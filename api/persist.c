@@ -13,12 +13,15 @@ static struct {
 	pthread_cond_t changed; /* work came, work was done, or stop */
 	struct node *head; /* first in first out, counted */
 	struct node **tail;
+	struct persist_work *works; /* first in first out */
+	struct persist_work **works_tail;
 	bool is_running, is_stopping, is_busy;
 	pthread_t thread;
 } persist = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.changed = PTHREAD_COND_INITIALIZER,
 	.tail = &persist.head,
+	.works_tail = &persist.works,
 };
 
 /* A failure here costs nothing but a first connect that asks for an address again; the next success
@@ -52,22 +55,46 @@ static struct node *persist_pop(void)
 	return node;
 }
 
+static struct persist_work *persist_pop_work(void)
+{
+	struct persist_work *work = persist.works;
+
+	if (work == NULL)
+		return NULL;
+	persist.works = work->next;
+	if (persist.works == NULL)
+		persist.works_tail = &persist.works;
+	return work;
+}
+
+static bool persist_has_work(void)
+{
+	return persist.head != NULL || persist.works != NULL;
+}
+
 static void *persist_main(void *context)
 {
 	(void)context;
 	pthread_mutex_lock(&persist.lock);
 	for (;;) {
-		struct node *node;
+		struct persist_work *work;
+		struct node *node = NULL;
 
-		while (persist.head == NULL && !persist.is_stopping)
+		while (!persist_has_work() && !persist.is_stopping)
 			pthread_cond_wait(&persist.changed, &persist.lock);
-		if (persist.head == NULL)
+		if (!persist_has_work())
 			break;
-		node = persist_pop();
+		work = persist_pop_work();
+		if (work == NULL)
+			node = persist_pop();
 		persist.is_busy = true;
 		pthread_mutex_unlock(&persist.lock);
-		persist_write(node);
-		node_put(node);
+		if (work != NULL) {
+			work->run(work);
+		} else {
+			persist_write(node);
+			node_put(node);
+		}
 		pthread_mutex_lock(&persist.lock);
 		persist.is_busy = false;
 		pthread_cond_broadcast(&persist.changed);
@@ -98,7 +125,7 @@ void persist_stop(void)
 	pthread_mutex_unlock(&persist.lock);
 	(void)pthread_join(persist.thread, NULL);
 	pthread_mutex_lock(&persist.lock);
-	assert(persist.head == NULL);
+	assert(!persist_has_work());
 	persist.is_running = false;
 	pthread_mutex_unlock(&persist.lock);
 }
@@ -116,10 +143,26 @@ void persist_post(struct node *node)
 	pthread_mutex_unlock(&persist.lock);
 }
 
+bool persist_post_work(struct persist_work *work)
+{
+	bool is_taken;
+
+	pthread_mutex_lock(&persist.lock);
+	is_taken = persist.is_running && !persist.is_stopping;
+	if (is_taken) {
+		work->next = NULL;
+		*persist.works_tail = work;
+		persist.works_tail = &work->next;
+		pthread_cond_broadcast(&persist.changed);
+	}
+	pthread_mutex_unlock(&persist.lock);
+	return is_taken;
+}
+
 void persist_flush(void)
 {
 	pthread_mutex_lock(&persist.lock);
-	while (persist.is_running && (persist.head != NULL || persist.is_busy))
+	while (persist.is_running && (persist_has_work() || persist.is_busy))
 		pthread_cond_wait(&persist.changed, &persist.lock);
 	pthread_mutex_unlock(&persist.lock);
 }

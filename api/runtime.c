@@ -10,6 +10,7 @@
 #include "api/group.h"
 #include "api/hresult.h"
 #include "api/persist.h"
+#include "api/revocation.h"
 #include "api/trust.h"
 #include "peerhub/extras.h"
 
@@ -323,6 +324,7 @@ static HRESULT runtime_stop(void)
 	}
 	endpoints_orphan();
 	persist_stop();
+	revocation_forget();
 	trust_cache_destroy(runtime.trust_cache);
 	runtime.trust_cache = NULL;
 	return S_OK;

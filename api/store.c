@@ -32,9 +32,16 @@
 #include <string.h>
 
 #define STORE_FILE "store.db"
-#define STORE_VERSION 1
+#define STORE_VERSION 2 /* 2 added the lists of revocations */
 #define BLOB_BYTES_MAX (1u << 20) /* a chain of 25 certificates is under 64 KiB */
 #define ADDRESS_BYTES 22u /* 16 address, 2 port, 4 scope; port in network order, scope big-endian */
+
+/* What version 2 has more than version 1, which is read and brought up. */
+#define SCHEMA_ADDED                                                            \
+	"CREATE TABLE revocations("                                             \
+	" group_id INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,"   \
+	" signer TEXT NOT NULL, sequence INTEGER NOT NULL, list BLOB NOT NULL," \
+	" PRIMARY KEY(group_id, signer)) WITHOUT ROWID;"
 
 static const char schema[] =
 	"CREATE TABLE identities("
@@ -55,7 +62,7 @@ static const char schema[] =
 	" group_id INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,"
 	" subject TEXT NOT NULL, friendly_name TEXT NOT NULL, spki BLOB NOT NULL,"
 	" role INTEGER NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL,"
-	" PRIMARY KEY(group_id, subject)) WITHOUT ROWID;";
+	" PRIMARY KEY(group_id, subject)) WITHOUT ROWID;" SCHEMA_ADDED;
 
 /* All of it is guarded by `lock`. */
 static struct {
@@ -119,7 +126,8 @@ static HRESULT open_home(void)
 	if (FAILED(result))
 		return result;
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, store.home);
-	result = database_open(&store.database, path, schema, STORE_VERSION, !any_keys);
+	result = database_open(
+		&store.database, path, schema, SCHEMA_ADDED, STORE_VERSION, !any_keys);
 	if (FAILED(result))
 		return result;
 	result = key_file_directory_make(store.home);
@@ -1097,4 +1105,74 @@ HRESULT store_issued_get(const char *group, const char *subject, struct store_is
 			     : not_found("a credential for", subject);
 	sqlite3_finalize(statement);
 	return leave(result);
+}
+
+/* ---- lists of revocations ---------------------------------------------------------------- */
+
+HRESULT store_revocation_put(
+	const char *group, const char *signer, uint64_t sequence, struct store_bytes list)
+{
+	int64_t id = 0;
+	bool row;
+	HRESULT result = enter(true);
+
+	if (FAILED(result))
+		return result;
+	result = query_id("SELECT id FROM groups WHERE name=?1", group, NULL, &id, &row);
+	if (SUCCEEDED(result) && !row)
+		result = not_found("group", group);
+	if (SUCCEEDED(result))
+		result = database_run(&store.database,
+			"INSERT INTO revocations(group_id, signer, sequence, list)"
+			" VALUES(?1, ?2, ?3, ?4) ON CONFLICT(group_id, signer) DO UPDATE"
+			" SET sequence=excluded.sequence, list=excluded.list"
+			" WHERE excluded.sequence>revocations.sequence",
+			"itib", id, signer, (int64_t)sequence, list.data, (int)list.bytes);
+	if (SUCCEEDED(result) && sqlite3_changes(store.database.handle) == 0) {
+		result = leave(result);
+		return SUCCEEDED(result) ? S_FALSE : result;
+	}
+	return leave(result);
+}
+
+static HRESULT revocations_read(
+	sqlite3_stmt *statement, struct store_bytes lists[], uint32_t count_max, uint32_t *count)
+{
+	bool row = true;
+	HRESULT result = S_OK;
+
+	while (SUCCEEDED(result) && row) {
+		result = database_step(&store.database, statement, &row);
+		if (FAILED(result) || !row)
+			break;
+		if (*count == count_max)
+			return database_corrupted(&store.database, "too many lists of revocations");
+		result = column_bytes(statement, 0, &lists[*count]);
+		if (SUCCEEDED(result))
+			++*count;
+	}
+	return result;
+}
+
+HRESULT store_revocations_get(
+	const char *group, struct store_bytes lists[], uint32_t count_max, uint32_t *count)
+{
+	sqlite3_stmt *statement;
+	HRESULT result = enter(false);
+
+	*count = 0;
+	if (FAILED(result))
+		return result;
+	result = database_prepare(&store.database, &statement,
+		"SELECT r.list FROM revocations r JOIN groups g ON g.id=r.group_id"
+		" WHERE g.name=?1 ORDER BY r.signer",
+		"t", group);
+	if (SUCCEEDED(result)) {
+		result = revocations_read(statement, lists, count_max, count);
+		sqlite3_finalize(statement);
+	}
+	result = leave(result);
+	while (FAILED(result) && *count > 0)
+		store_bytes_free(&lists[--*count]);
+	return result;
 }

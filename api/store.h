@@ -125,4 +125,14 @@ struct store_issued {
 HRESULT store_issued_put(const struct store_issued *issued);
 HRESULT store_issued_get(const char *group, const char *subject, struct store_issued *issued);
 
+/* ---- lists of revocations ---------------------------------------------------------------- */
+
+/* The list of one signer (an authority), in place of an older one. S_OK; S_FALSE: one of this or a higher
+ * sequence is there, and stays; PEER_E_NOT_FOUND (group). */
+HRESULT store_revocation_put(
+	const char *group, const char *signer, uint64_t sequence, struct store_bytes list);
+/* All lists of a group, none for a group that is not there. PEER_E_CERT_STORE_CORRUPTED: more than count_max. */
+HRESULT store_revocations_get(
+	const char *group, struct store_bytes lists[], uint32_t count_max, uint32_t *count);
+
 #endif

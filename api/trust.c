@@ -36,7 +36,7 @@
  * And a second one for whole chains, which says what a chain was found to prove. It is asked only for a time
  * in which all its links are valid, and who was expected is compared each time; the rest follows from the bytes
  * alone, which the digest stands for. Whether somebody was revoked meanwhile is not in it: that is asked behind
- * it. Its pages cost memory when they are used, and no more than all of them, some 2 MiB.
+ * it (revocation.c), which also takes the chains out that it will refuse. Its pages cost memory when they are used, and no more than all of them, some 2 MiB.
  */
 #define CHAIN_SETS 64u
 #define CHAIN_WAYS 4u
@@ -207,6 +207,29 @@ static void chain_add(struct trust_cache *cache, const uint8_t digest[PEER_DIGES
 	entry->result = *result;
 	entry->used = ++cache->uses[set];
 	pthread_mutex_unlock(&cache->lock[set % CACHE_LOCKS]);
+}
+
+static bool chain_has(const struct trust_result *result, const char *authority)
+{
+	for (uint32_t index = 0; index < result->link_count; index++)
+		if (strcmp(result->links[index].authority, authority) == 0)
+			return true;
+	return false;
+}
+
+void trust_cache_forget(struct trust_cache *cache, const char *authority)
+{
+	for (uint32_t set = 0; set < CHAIN_SETS; set++) {
+		pthread_mutex_lock(&cache->lock[set % CACHE_LOCKS]);
+		for (uint32_t way = 0; way < CHAIN_WAYS; way++) {
+			struct chain_entry *entry = &cache->chains[set][way];
+
+			if (entry->used > 0 &&
+				(authority == NULL || chain_has(&entry->result, authority)))
+				entry->used = 0;
+		}
+		pthread_mutex_unlock(&cache->lock[set % CACHE_LOCKS]);
+	}
 }
 
 /* ---- rules ------------------------------------------------------------------------------ */

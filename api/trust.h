@@ -74,5 +74,7 @@ enum trust_status trust_verify_chain(const struct ph_chain *chain,
  */
 struct trust_cache *trust_cache_create(void);
 void trust_cache_destroy(struct trust_cache *cache); /* NULL allowed */
+/* Forget the whole chains that hold a link of this authority; NULL: all of them. */
+void trust_cache_forget(struct trust_cache *cache, const char *authority);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "p2p.h"
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -94,6 +96,44 @@ PEERHUB_P2P_API HRESULT PeerhubSetOpenCallback(peerhub_open_callback callback, v
  *          E_INVALIDARG  hub or tag NULL
  */
 PEERHUB_P2P_API HRESULT PeerhubGroupNative(HGROUP hGroup, struct ph_hub **hub, uint64_t *tag);
+
+/* ---- revocation: docs/revocation.md ------------------------------------------------------ */
+
+/*
+ * Revoke an identity in a group: on disk before this returns, in force at once. Its connections of this process,
+ * and those of all whose membership it vouched for, are closed (PH_REASON_LOCAL_REVOKED); new ones are refused;
+ * the members that are connected are told. Grouping need not be started.
+ *
+ * identity  who revokes: the group's creator, or an administrator; NULL: the default identity
+ * group     peer name
+ * revoked   peer name, or its 40 digits alone
+ * until_s   seconds since 1970 when it ends by itself; 0: for ever
+ * closed    how many connections; may be NULL
+ * Returns   S_OK (also when it was revoked before: the end is the new one)
+ *           E_INVALIDARG           a name is malformed, until_s is past, or it is the identity itself, or one
+ *                                  that vouches for it
+ *           PEER_E_NOT_FOUND       identity or group unknown
+ *           PEER_E_NOT_AUTHORIZED  neither creator nor administrator, or the membership is expired
+ *           PEER_E_NO_KEY_ACCESS, E_OUTOFMEMORY (also: the list is full), and the store's codes
+ */
+PEERHUB_P2P_API HRESULT PeerhubRevoke(const char *identity, const char *group, const char *revoked,
+	int64_t until_s, uint64_t *closed);
+/* Take it back. As PeerhubRevoke, and PEER_E_NOT_FOUND (this identity has not revoked it). */
+PEERHUB_P2P_API HRESULT PeerhubUnrevoke(
+	const char *identity, const char *group, const char *revoked);
+/* Take over what another process has changed in the store. S_OK, E_INVALIDARG, the store's codes. */
+PEERHUB_P2P_API HRESULT PeerhubRevocationsReload(const char *group);
+
+struct peerhub_revocation {
+	char revoked[41], signer[41]; /* authorities: the digits of peer names */
+	uint64_t sequence; /* of the signer's list */
+	int64_t since_s, until_s; /* seconds since 1970; until 0: for ever */
+	int by_group; /* signed with the group's key, else by an administrator */
+	int is_in_force; /* neither over, nor of an administrator who is revoked himself */
+};
+/* Visit all revocations of a group; visit returns 0 to go on. As PeerhubRevocationsReload. */
+PEERHUB_P2P_API HRESULT PeerhubRevocations(const char *group,
+	int (*visit)(void *context, const struct peerhub_revocation *revocation), void *context);
 
 /*
  * The descriptor behind an event object, for poll, epoll or io_uring: readable while the event is

@@ -320,7 +320,7 @@ static void newer_version(void **state)
 	home_path(path, sizeof(path), "store.db");
 	assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
 	assert_int_equal(
-		sqlite3_exec(handle, "PRAGMA user_version=2", NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_exec(handle, "PRAGMA user_version=3", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(handle);
 	data = NULL;
 	{
@@ -335,6 +335,35 @@ static void newer_version(void **state)
 	}
 	expect_refused(data, bytes, "newer");
 	free(data);
+}
+
+/* A store of the version before gets what it lacks, and keeps what it has; one that only says so does not. */
+static void version_before(void **state)
+{
+	static const char *const makes[] = {"DROP TABLE revocations; PRAGMA user_version=1",
+		"PRAGMA user_version=1", "DROP TABLE revocations; PRAGMA user_version=2"};
+	struct store_bytes list;
+	uint32_t count;
+	char path[256];
+	sqlite3 *handle;
+	size_t bytes;
+
+	(void)state;
+	free(make_and_read(&bytes));
+	home_path(path, sizeof(path), "store.db");
+	for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+		store_close();
+		assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(handle, makes[i], NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(handle);
+		for (unsigned again = 0; again < 2; again++) {
+			assert_result(store_revocations_get("x", &list, 1, &count),
+				i == 0 ? S_OK : PEER_E_CERT_STORE_CORRUPTED);
+			store_close();
+		}
+		if (i == 0)
+			assert_int_equal(identity_count(), 2);
+	}
 }
 
 /* Somebody put a pipe or a directory in its place: refused at once, and left there. */
@@ -1160,6 +1189,7 @@ int main(void)
 		home_test(truncated),
 		home_test(page_in_the_middle_overwritten),
 		home_test(newer_version),
+		home_test(version_before),
 		home_test(not_a_file),
 		home_test(database_of_another_program),
 		home_test(database_with_other_tables),
