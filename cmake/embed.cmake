@@ -1,6 +1,6 @@
 # cmake -DFILES=a;b -DOUT=x.c -P embed.cmake: the files' bytes as arrays, in the table that hub/assets.h declares.
 set(types ".html=text/html; charset=utf-8" ".css=text/css; charset=utf-8"
-	".js=text/javascript; charset=utf-8")
+	".js=text/javascript; charset=utf-8" ".svg=image/svg+xml")
 set(arrays "")
 set(table "")
 set(number 0)

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#define ASSET_COUNT 3u
+#define ASSET_COUNT 4u
 
 struct asset {
 	const char *name, *type; /* "dashboard.js"; of HTTP */

@@ -309,10 +309,25 @@ static enum MHD_Result post_close(
 
 /* ---- requests ------------------------------------------------------------------------------ */
 
-struct request { /* a close, from its head to the end of its body */
+/* From its head on: libmicrohttpd keeps a connection only for requests that are not answered before their end. */
+struct request {
+	bool is_close; /* then it has a body */
 	size_t bytes;
-	char body[DASHBOARD_BODY_BYTES_MAX];
+	char body[];
 };
+
+static enum MHD_Result request_begin(bool is_close, void **state)
+{
+	struct request *request =
+		malloc(sizeof(*request) + (is_close ? DASHBOARD_BODY_BYTES_MAX : 0));
+
+	if (request == NULL)
+		return MHD_NO;
+	request->is_close = is_close;
+	request->bytes = 0;
+	*state = request;
+	return MHD_YES;
+}
 
 /* The head of a close: may it go on? Then *state is there, else it is answered. */
 static enum MHD_Result close_begin(
@@ -339,8 +354,7 @@ static enum MHD_Result close_begin(
 	if (type == NULL || strncmp(type, "application/json", 16) != 0)
 		return refuse(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "bad_request",
 			"a close is application/json");
-	*state = calloc(1, sizeof(struct request));
-	return *state != NULL ? MHD_YES : MHD_NO;
+	return request_begin(true, state);
 }
 
 static enum MHD_Result close_go_on(struct MHD_Connection *connection, struct request *request,
@@ -348,7 +362,7 @@ static enum MHD_Result close_go_on(struct MHD_Connection *connection, struct req
 {
 	if (*upload_bytes == 0)
 		return post_close(connection, request->body, request->bytes);
-	if (*upload_bytes > sizeof(request->body) - request->bytes)
+	if (*upload_bytes > DASHBOARD_BODY_BYTES_MAX - request->bytes)
 		return MHD_NO; /* more than it said */
 	memcpy(request->body + request->bytes, upload, *upload_bytes);
 	request->bytes += *upload_bytes;
@@ -400,11 +414,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	static const struct http_header later = {MHD_HTTP_HEADER_RETRY_AFTER, "1"};
 	const char *host = header(connection, MHD_HTTP_HEADER_HOST);
 	bool is_close = strcmp(url, "/api/close") == 0, is_read;
+	struct request *request = *state;
 
 	(void)context;
 	(void)version;
-	if (*state != NULL)
-		return close_go_on(connection, *state, upload, upload_bytes);
+	if (request != NULL && request->is_close)
+		return close_go_on(connection, request, upload, upload_bytes);
+	if (request != NULL) /* nobody wants a body */
+		return *upload_bytes > 0 ? MHD_NO : on_get(connection, url);
 	if (is_over_rate())
 		return refuse_with(connection, MHD_HTTP_TOO_MANY_REQUESTS, "too_many",
 			"too many requests in this second", &later);
@@ -422,7 +439,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		return close_begin(connection, host, state);
 	if (!is_read && url_is_known(url))
 		return refuse_method(connection, "GET, HEAD");
-	return on_get(connection, url);
+	return request_begin(false, state);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */

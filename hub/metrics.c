@@ -148,6 +148,32 @@ static void add_groups(struct text *text)
 
 /* ---- everything ---------------------------------------------------------------------------- */
 
+static void add_limits(struct text *text)
+{
+	struct ph_limit_state states[PH_LIMIT_COUNT];
+
+	ph_limits_read(metrics.hub, states);
+	family(text, "peerhub_refusals", "counter", "Refusals by the limit that refused.");
+	for (int i = 0; i < PH_LIMIT_COUNT; i++)
+		text_add(text, "peerhub_refusals_total{limit=\"%s\"} %" PRIu64 "\n",
+			ph_limit_name((enum ph_limit)i), states[i].refusals);
+	family(text, "peerhub_limit", "gauge", "Limits in force; +Inf where there is none.");
+	for (int i = 0; i < PH_LIMIT_COUNT; i++) {
+		bool is_none = states[i].value == 0 || states[i].value == PH_LIMIT_NONE;
+
+		text_add(text, "peerhub_limit{limit=\"%s\"} ", ph_limit_name((enum ph_limit)i));
+		if (is_none)
+			text_add(text, "+Inf\n");
+		else
+			text_add(text, "%" PRIu64 "\n", states[i].value);
+	}
+	family(text, "peerhub_limit_use", "gauge",
+		"What counts against a limit now; of limits by key, the key that has most.");
+	for (int i = 0; i < PH_LIMIT_COUNT; i++)
+		text_add(text, "peerhub_limit_use{limit=\"%s\"} %" PRIu64 "\n",
+			ph_limit_name((enum ph_limit)i), states[i].use);
+}
+
 static void add_connections(struct text *text, const struct ph_statistics *stats)
 {
 	family(text, "peerhub_connections", "gauge", "Connections by state.");
@@ -177,13 +203,14 @@ static void add_connections(struct text *text, const struct ph_statistics *stats
 		"\npeerhub_handshakes_total{result=\"failed\"} %" PRIu64
 		"\npeerhub_handshakes_total{result=\"timed_out\"} %" PRIu64 "\n",
 		stats->handshakes_done, stats->handshakes_failed, stats->handshakes_timed_out);
-	family(text, "peerhub_refusals", "counter",
-		"Peers that were refused, by what refused them.");
+	add_limits(text);
+	family(text, "peerhub_refused_peers", "counter",
+		"Peers that were refused, by who did not want them.");
 	text_add(text,
-		"peerhub_refusals_total{by=\"server_name\"} %" PRIu64
-		"\npeerhub_refusals_total{by=\"certificate\"} %" PRIu64
-		"\npeerhub_refusals_total{by=\"group\"} %" PRIu64
-		"\npeerhub_refusals_total{by=\"peer\"} %" PRIu64 "\n",
+		"peerhub_refused_peers_total{by=\"server_name\"} %" PRIu64
+		"\npeerhub_refused_peers_total{by=\"certificate\"} %" PRIu64
+		"\npeerhub_refused_peers_total{by=\"group\"} %" PRIu64
+		"\npeerhub_refused_peers_total{by=\"peer\"} %" PRIu64 "\n",
 		stats->hello_refused, stats->verify_refused, stats->refused_by_us,
 		stats->refused_by_peer);
 }
@@ -315,7 +342,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	(void)context;
 	(void)version;
 	(void)upload;
-	(void)state;
+	if (*state == NULL) {
+		/* Answered before its end it would cost the connection. */
+		*state = malloc(1);
+		return *state != NULL ? MHD_YES : MHD_NO;
+	}
 	if (*upload_bytes > 0) {
 		*upload_bytes = 0; /* nobody wants a body */
 		return MHD_YES;

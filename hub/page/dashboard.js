@@ -243,8 +243,9 @@ function showHealth(health) {
 	const faults = FAULTS.filter(([key]) => health[key] > 0);
 	const grows = faultsBefore !== null && FAULTS.some(([key]) => health[key] > faultsBefore[key]);
 	const figure = $("now-health");
-	figure.textContent = faults.length === 0 ? "good" : grows ? "look" : "was strained";
-	figure.className = "figure small " + (faults.length === 0 ? "good" : grows ? "bad" : "");
+	const isGood = faults.length === 0 && health.turn_us_max < 1e6;
+	figure.textContent = isGood ? "good" : grows ? "look" : "was strained";
+	figure.className = "figure small " + (isGood ? "good" : grows ? "bad" : "");
 	const items = faults.slice(0, 3).map(([key, text]) => make("li", "", count(health[key]) + " " + text));
 	items.push(make("li", "", "longest turn " + duration(health.turn_us_max / 1000)));
 	$("now-faults").replaceChildren(...items);
@@ -379,7 +380,7 @@ function endedRow(item) {
 	cell(0, "", clock(1000 * item.time));
 	person(cell(1, "person"), "", item.identity);
 	cell(2, "address", said(item.address, "mono"));
-	cell(3, "", word(item.reason) + (item.reason_number % 1000 ? "" : ""));
+	cell(3, "", word(item.reason));
 	cell(4, "", (item.side || "–") + ", " + item.how);
 	cell(5, "n", item.was_open ? duration(item.open_ms) : "never");
 	cell(6, "n", size(item.bytes_received));
@@ -435,6 +436,9 @@ function tablesBegin() {
 		option.value = column.key;
 		$("sort").append(option);
 	}
+	const act = make("th");
+	act.append(make("span", "hidden", "Close"));
+	$("head-open").append(act);
 	ENDED_COLUMNS.forEach((label, at) => {
 		const head = make("th", at >= 5 && at <= 7 ? "n" : "");
 		head.scope = "col";
