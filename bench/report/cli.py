@@ -24,11 +24,11 @@ def arguments(words):
     parser.add_argument("--compare", metavar="OLD", help="what became worse since this result; measures nothing")
     parser.add_argument("--with", dest="new", metavar="NEW", help="compare this result instead of the last one")
     parser.add_argument("--report", metavar="RESULT", help="draw the report of a result; measures nothing")
-    parser.add_argument("--markdown", metavar="RESULT", help="print the goals of a result as a table for a page")
+    parser.add_argument("--markdown", metavar="RESULT", help="print the targets and goals of a result as tables")
     parser.add_argument("--out", metavar="DIR", help="where to write (build/bench)")
     parser.add_argument("--build", metavar="DIR", help="build directory of the programs (build/release)")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
-    parser.add_argument("--rounds", type=int, help="pairs of runs")
+    parser.add_argument("--rounds", type=int, help="how often each scenario is measured (2; --full 9)")
     parser.add_argument("--seconds", type=float, help="length of a run")
     parser.add_argument("--foreign", type=float, default=8.0, metavar="PERCENT",
                         help="a run is repeated when others used more of a core (8)")  # fmt: skip
@@ -70,25 +70,42 @@ def compare(options, last):
 
 
 def summary(data):
+    """The table of targets, on a terminal."""
     from . import result
+
+    for answer in result.answers(data):
+        print(f"{answer.text:18} {answer.target.what}: {', '.join(part_texts(answer)) or '-'}  "
+              f"(goal {answer.target.goal}, {answer.target.against})"
+              + (f"  [{answer.note}]" if answer.note else ""))  # fmt: skip
+
+
+def part_texts(answer):
+    """What was reached, part by part."""
     from .plots import unit_text
 
-    for one in result.judgements(data):
-        if one.is_ratio:
-            reached = "-" if one.reached is None else f"{one.reached:.2f} x"
-            goal = f"{one.goal:g} x"
-        else:
-            reached, goal = unit_text(one.reached, one.unit), unit_text(one.goal, one.unit)
-        title = f"{one.scenario}{', ' + one.figure if one.figure else ''}"
-        print(f"{title:34} {one.against[:26]:26} {reached:>10}  goal {goal:>8}  {one.verdict}")
+    texts = []
+    for label, one, why in answer.parts:
+        if why:
+            continue
+        text = f"{one.reached:.2f} ×" if one.is_ratio else unit_text(one.reached, one.unit)
+        texts.append(f"{label}: {text}" if label else text)
+    return texts
 
 
 def markdown(data):
-    """The table of docs/benchmarks.md."""
+    """The tables of docs/benchmarks.md: the targets, then each goal."""
     from . import result
     from .plots import unit_text
     from .scenarios import ROWS
 
+    print("| target | against | goal | reached | verdict |")
+    print("|---|---|---|---|---|")
+    for answer in result.answers(data):
+        target, reached = answer.target, part_texts(answer)
+        note = f"; {answer.note}" if answer.note else ""
+        print(f"| {target.what} | {target.against} | {target.goal} | {' · '.join(reached) or '—'} | "
+              f"{answer.text}{note} |")  # fmt: skip
+    print()
     rows = list(ROWS)
     print("| what | scenario | ours | against | goal | reached | |")
     print("|---|---|---|---|---|---|---|")
@@ -140,6 +157,8 @@ def measure(options, root, words, out):
 def main(root, words):
     options = arguments(words)
     sys.stdout.reconfigure(line_buffering=True)
+    # Whoever starts this in the background has SIGINT ignored for it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     out = os.path.abspath(options.out or os.path.join(root, "build", "bench"))
     if options.list:

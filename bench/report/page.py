@@ -5,7 +5,7 @@ from html import escape
 from . import plots
 from .plots import bytes_text, nanoseconds_text, unit_text
 from .result import (
-    MISSED, NEAR, REACHED, UNKNOWN, disturbances, figures, find, judgements, micro_rows,
+    MISSED, NEAR, REACHED, UNKNOWN, answers, disturbances, figures, find, judgements, micro_rows,
 )  # fmt: skip
 from .machine import distance_word
 from .scenarios import OURS, ROWS, SCENARIOS, SUBJECTS, by_name
@@ -15,12 +15,14 @@ STYLE = """
   --page:#f6f7f9; --surface:#ffffff; --ink:#1d2329; --muted:#667079; --line:#dfe3e8;
   --good:#1a7f37; --near:#9a6700; --bad:#c9222e; --none:#667079;
   --s-peerhub:#1f66d6; --s-uring:#8a939c; --s-epoll:#c08a00; --s-libuv:#8250df; --s-libevent:#c2378c;
-  --s-asio:#2b8a3e; --s-nng:#d2691e; --s-zmq:#0a7d8c; --s-nats:#a8324a; --s-haproxy:#7a5c2e; }
+  --s-asio:#2b8a3e; --s-nng:#d2691e; --s-zmq:#0a7d8c; --s-nats:#a8324a; --s-haproxy:#7a5c2e;
+  --s-tickets:#5f6b3a; }
 @media (prefers-color-scheme: dark) { :root {
   --page:#0f1318; --surface:#171c23; --ink:#e4e9ee; --muted:#97a1ab; --line:#2c343d;
   --good:#45b866; --near:#d9a22b; --bad:#f2656a; --none:#97a1ab;
   --s-peerhub:#5aa2ff; --s-uring:#828c96; --s-epoll:#e3b341; --s-libuv:#b490f5; --s-libevent:#f07ab8;
-  --s-asio:#4fbf69; --s-nng:#f0935a; --s-zmq:#3cc3cf; --s-nats:#f58a97; --s-haproxy:#c8a26a; } }
+  --s-asio:#4fbf69; --s-nng:#f0935a; --s-zmq:#3cc3cf; --s-nats:#f58a97; --s-haproxy:#c8a26a;
+  --s-tickets:#b9c47e; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -55,12 +57,24 @@ tr.group td { padding-top: 16px; font-weight: 600; border-bottom-color: var(--mu
 .ours { font-weight: 650; color: var(--s-peerhub); }
 .warn { border-left: 3px solid var(--near); padding: 8px 12px; background: var(--surface);
   border-radius: 0 6px 6px 0; margin: 14px 0; max-width: 80ch; }
+nav + .card { margin-top: 14px; } .on-phone { display: none; color: var(--muted); }
+.targets th:nth-child(1) { width: 37%; } .targets th:nth-child(2) { width: 15%; }
+.targets td { padding-top: 7px; padding-bottom: 7px; }
+.targets .what { font-weight: 600; } .targets small { display: block; color: var(--muted); font-size: .84em; }
+.chips { display: flex; flex-wrap: wrap; gap: 4px 6px; }
+.chip { white-space: nowrap; border: 1px solid currentColor; border-radius: 999px; padding: 0 9px;
+  font-weight: 600; line-height: 1.55; }
+.chip i { font-style: normal; font-weight: 400; color: var(--muted); margin-right: 5px; }
 code { font: .86em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 0; font-size: .9rem; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 620px) { main { padding: 16px 12px 40px; } dl { grid-template-columns: 1fr; }
   dd { margin-bottom: 6px; } table { min-width: 640px; font-size: .84rem; }
   th, td { padding-right: 9px; } }
+@media (max-width: 620px) { table.targets { min-width: 0; } .targets thead { display: none; }
+  .targets tr { display: block; padding: 9px 0; border-bottom: 1px solid var(--line); }
+  .targets tr:last-child { border-bottom: 0; } .targets td { display: block; border: 0; padding: 2px 0; }
+  .on-phone { display: inline; } }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 """
 
@@ -93,11 +107,40 @@ def _row(cells, numeric=(), classes=None):
 # ---- parts -----------------------------------------------------------------------------------------
 
 
-def _tiles(data, judged):
-    counts = {word: sum(one.verdict == word for one in judged) for word in VERDICT_CLASS}
+def _chip(label, one):
+    text = f"{one.reached:.2f} ×" if one.is_ratio else unit_text(one.reached, one.unit)
+    name = f"<i>{escape(label)}</i>" if label else ""
+    return f'<span class="chip {VERDICT_CLASS[one.verdict]}">{name}{escape(text)}</span>'
+
+
+def _targets(data):
+    """The first thing on the page: what was asked for, what was reached."""
+    rows, nbsp = [], "\u00a0"
+    for answer in answers(data):
+        target = answer.target
+        chips = "".join(_chip(label, one) for label, one, why in answer.parts if not why)
+        note = f"<small>{escape(answer.note)}</small>" if answer.note else ""
+        against = escape(target.against if target.against.startswith("own") else f"against {target.against}")
+        rows.append(
+            f'<tr><td><span class="what">{escape(target.what)}</span>'
+            f"<small>{against}</small></td>"
+            f'<td><span class="on-phone">goal </span>{escape(target.goal).replace(" ×", nbsp + "×")}</td>'
+            f'<td><div class="chips">{chips}</div>{note}</td>'
+            f'<td><span class="v {VERDICT_CLASS[answer.verdict]}">{escape(answer.text)}</span></td></tr>'
+        )
+    head = "".join(f"<th>{word}</th>" for word in ("target", "goal", "reached", "verdict"))
+    return (
+        f'<div class="card"><table class="targets"><thead><tr>{head}</tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _tiles(data):
+    found = answers(data)
+    counts = {word: sum(one.verdict == word for one in found) for word in VERDICT_CLASS}
     runs, repeated, disturbed, _ = disturbances(data)
     tiles = [
-        (f"{counts[REACHED]} of {len(judged)}", "goals reached"),
+        (f"{counts[REACHED]} of {len(found)}", "targets reached"),
         (str(counts[NEAR]), "missed by less than the noise (5 %)"),
         (str(counts[MISSED]), "missed"),
         (str(counts[UNKNOWN]), "not measured"),
@@ -120,6 +163,11 @@ def _warnings(data):
             f"run that was kept: {most:g} %). Ratios inside pairs stand that better than absolute figures, "
             "and latencies worst of all."
         )
+    elif disturbed:
+        made.append(f"{disturbed} of {runs} runs were disturbed by other work in each of their attempts.")
+    if data.get("repeats_ended"):
+        made.append("The time for repeats of disturbed runs was used up before the end; later runs had one "
+                    "attempt.")  # fmt: skip
     words = {distance_word(value) for value in data.get("core_distance_ns", [])}
     if len(words - {"unknown"}) > 1:
         made.append("The cores moved from near to far during the run: compare figures of two cores with care.")
@@ -154,7 +202,7 @@ def _ratios(judged):
         rows.append(_row(_judgement_cells(one), numeric))
     head = ["what", "reached", "goal", "verdict", "middle half", "ours", "theirs", "against"]
     return (
-        '<h2 id="ratios">Goals and what was reached</h2>'
+        '<h2 id="ratios">Each goal and what was reached</h2>'
         "<p>Server CPU time of one operation (user and system), ours over theirs, inside pairs of runs that "
         "followed each other. “Against” names the peer that did best.</p>"
         + _figure(plots.ratios(judged), "Ratios with their goals; the table below has the figures")
@@ -166,7 +214,7 @@ def _absolute(data):
     made = ['<h2 id="absolute">Absolute figures</h2>'
             "<p>Server CPU time of one operation; bars are medians, the thin stroke is the range of the "
             "runs.</p>"]  # fmt: skip
-    for row in ("echo", "tls", "message", "relay", "connect", "handshake", "close", "goodbye"):
+    for row in ("echo", "tls", "latency", "message", "relay", "connect", "handshake", "close", "goodbye"):
         names = [scenario.name for scenario in SCENARIOS if scenario.row == row]
         svg = plots.bars(data, names, "ns", f"absolute-{row}")
         if svg is None:
@@ -333,8 +381,9 @@ def page(data):
         f"<title>peerhub, measured</title><style>{STYLE}</style></head><body><main>"
         "<h1>peerhub, measured beside its peers</h1>"
         f'<p class="sub">{escape(subtitle)}</p><nav>{links}</nav>'
-        + _tiles(data, judged)
+        + _targets(data)
         + _warnings(data)
+        + _tiles(data)
         + "".join(parts)
         + "</main></body></html>\n"
     )

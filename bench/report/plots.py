@@ -31,7 +31,7 @@ for _verdict, _name in ((REACHED, "good"), (NEAR, "near"), (MISSED, "bad")):
 
 WIDTH = 9.6  # inches of every picture: so all have one size of letters on the page
 
-MARKERS = {name: marker for name, marker in zip(SUBJECTS, "os^vDPX<>h")}
+MARKERS = {name: marker for name, marker in zip(SUBJECTS, "os^vDPX<>h*")}
 
 matplotlib.rcParams.update(
     {
@@ -141,7 +141,7 @@ def ratios(judgements, name="ratios"):
 
 ROW_WORDS = {
     "echo": "raw", "connect": "connect", "tls": "TLS", "message": "message", "relay": "relay",
-    "handshake": "handshake", "memory": "memory", "close": "mass close", "caller": "caller",
+    "handshake": "handshake", "latency": "open loop", "memory": "memory", "close": "mass close", "caller": "caller",
     "goodbye": "goodbye", "shards": "shards", "growth": "growth",
 }  # fmt: skip
 

@@ -17,8 +17,9 @@ import time
 from . import machine
 from .scenarios import OURS
 
-READY_SECONDS = 20
-END_SECONDS = 10
+PRODUCTS = ("nats", "haproxy")
+READY_SECONDS = 60
+END_SECONDS = 60
 OUTPUT_BYTES_MAX = 4 << 20
 PR_SET_PDEATHSIG = 1
 
@@ -143,6 +144,17 @@ def nats_settings(keys):
     return path
 
 
+def haproxy_settings(keys, port, backend):
+    path = f"{keys}/haproxy.cfg"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            "global\n\tnbthread 1\n\tmaxconn 1000\n"
+            "defaults\n\tmode tcp\n\ttimeout connect 10s\n\ttimeout client 600s\n\ttimeout server 600s\n"
+            f"listen relay\n\tbind 127.0.0.1:{port}\n\tserver echo 127.0.0.1:{backend}\n"
+        )
+    return path
+
+
 def server_command(build, keys, subject, scenario):
     """How a subject is started for a scenario. Failed when it is not there."""
     if subject == OURS and scenario.row == "relay":
@@ -157,19 +169,29 @@ def server_command(build, keys, subject, scenario):
         if scenario.tls:
             command += ["--tls", "--cert", f"{keys}/server.pem", "--key", f"{keys}/server.key",
                         "--ca", f"{keys}/ca.pem"]  # fmt: skip
+        if scenario.kind == "resume":
+            command += ["--resume"]
     elif subject == "nats":
         command = ["nats-server", "-a", "127.0.0.1", "-p", str(free_port())]
         if scenario.tls:
             command += ["-c", nats_settings(keys)]
+    elif subject == "haproxy":
+        command = ["haproxy", "-db", "-q", "-f"]  # and its file, when it has a server to relay to
     else:
-        command = [f"{build}/bench/peer-{subject}", "--port", "0", "--threads", "1",
-                   "--framing", scenario.framing]  # fmt: skip
+        # What is resumed is ours; the peers' handshakes are the same with any framing.
+        program = "epoll" if subject == "tickets" else subject
+        framing = "raw" if scenario.kind == "resume" else scenario.framing
+        command = [f"{build}/bench/peer-{program}", "--port", "0", "--threads", "1",
+                   "--framing", framing]  # fmt: skip
+        if subject == "tickets":
+            command += ["--tickets"]
         if scenario.kind == "close":
             command += ["--close-all-on", "SIGUSR1", "--close-how", scenario.load["how"]]
         if scenario.tls:
             command += ["--tls", "--pki", keys]
     if not is_there(command[0]):
-        raise Missing(f"{os.path.basename(command[0])} is not there")
+        raise Missing(f"{os.path.basename(command[0])} is not installed" if subject in PRODUCTS
+                      else f"{os.path.basename(command[0])} is not built")  # fmt: skip
     return command
 
 
@@ -191,18 +213,42 @@ class Server(Process):
 
     def __init__(self, build, keys, subject, scenario, cores):
         command = server_command(build, keys, subject, scenario)
-        super().__init__(command, cores)
+        self.backend = None
+        self.port = 0
+        if subject == "haproxy":
+            self.backend = Backend(build, cores)
+            self.port = free_port()
+            command = command + [haproxy_settings(keys, self.port, self.backend.port)]
+        try:
+            super().__init__(command, cores)
+        except BaseException:
+            self._end_backend()
+            raise
         try:
             self.port = self._port(subject, command)
         except BaseException:
             self.end()
             raise
 
+    def _end_backend(self):
+        if self.backend is not None:
+            self.backend.end()
+            self.backend = None
+
+    def end(self):
+        try:
+            return super().end()
+        finally:
+            self._end_backend()
+
     def _port(self, subject, command):
         if subject == "nats":
             port = int(command[command.index("-p") + 1])
             self._await_port(port)
             return port
+        if subject == "haproxy":
+            self._await_port(self.port)
+            return self.port
         words = self.line(READY_SECONDS).split()
         if len(words) < 2 or words[0] != "ready" or not words[-1].isdigit():
             raise Failed(f"{command[0]}: no ready line but {' '.join(words)[:100]}")
@@ -219,12 +265,26 @@ class Server(Process):
         raise Failed(f"{self.command[3]} does not listen: {self.last_words()}")
 
 
+class Backend(Process):
+    """What a relay of bytes relays to: the echo server written by hand."""
+
+    def __init__(self, build, cores):
+        super().__init__([f"{build}/bench/peer-epoll", "--port", "0", "--threads", "1"], cores)
+        try:
+            self.port = int(self.line(READY_SECONDS).split()[-1])
+        except BaseException:
+            self.end()
+            raise
+
+
 def load_command(build, keys, scenario, subject, options, server):
     command = [f"{build}/bench/peerhub-load", "--port", str(server.port),
                "--server-pid", str(server.pid)]  # fmt: skip
     for name, value in options.items():
-        command += [f"--{name}", str(value)]
+        command += [f"--{name}"] if value is None else [f"--{name}", str(value)]
     framing = subject if subject in ("nng", "zmq", "nats") else scenario.framing
+    if scenario.kind == "resume" or subject == "haproxy":
+        framing = "raw"
     command += ["--framing", framing]
     if scenario.tls:
         command += ["--tls", "--pki", keys]
@@ -252,6 +312,14 @@ def run_load(command, cores, seconds):
     if not isinstance(answer, dict):
         raise Failed(f"{command[0]} printed no JSON object")
     return answer, taken
+
+
+def number(answer, name):
+    """A figure of a load generator's answer."""
+    value = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(value, (int, float)):
+        raise Failed(f"the load generator measured no {name}")
+    return float(value)
 
 
 def read_all(process, seconds):

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass, field
 from statistics import median
 
-from .scenarios import LIMIT, MICRO_GOALS, OURS, ROWS, SCENARIOS, SUBJECTS, by_name
+from .scenarios import (
+    LIMIT, MICRO_GOALS, OURS, REFERENCES, ROWS, SCENARIOS, SUBJECTS, TARGETS, by_name,
+)  # fmt: skip
 
 FORMAT = 1
 NOISE = 0.05  # differences below it say nothing on these machines
@@ -109,6 +111,8 @@ class Judgement:
     verdict: str
     is_ratio: bool
     figure: str = ""  # which figure, when it is not CPU
+    asked: str = ""  # Goal.against or MicroGoal.counter: what TARGETS finds it by
+    disturbed: bool = False  # every run behind it was
 
 
 def quantile(values, part):
@@ -183,8 +187,8 @@ def ratio(kept, subject, value=lambda run: run["value"]):
 
 
 def best_peer(found):
-    """The smallest of the peers' figures; the limit program is none of them."""
-    peers = [figure for subject, figure in found.items() if subject not in (OURS, LIMIT)]
+    """The smallest of the peers' figures; the limit program and other references are none of them."""
+    peers = [figure for subject, figure in found.items() if subject != OURS and subject not in REFERENCES]
     return min(peers, key=lambda figure: figure.value) if peers else None
 
 
@@ -209,7 +213,8 @@ def _judge(data, scenario, kept, goal):
     ours = found.get(OURS)
     made = Judgement(
         scenario.row, scenario.name, scenario.title, "", ours.value if ours else None, None,
-        scenario.unit, None, None, None, goal.most, UNKNOWN, True,
+        scenario.unit, None, None, None, goal.most, UNKNOWN, True, asked=goal.against,
+        disturbed=bool(kept["runs"]) and all(run.get("disturbed") for run in kept["runs"]),
     )  # fmt: skip
     other, the_ratio = None, None
     if goal.against == "value":
@@ -225,11 +230,14 @@ def _judge(data, scenario, kept, goal):
         if goal.against == "p99":
             made.figure = "p99 latency"
             made.ours = ours.p99 if ours else None
-    elif goal.against == "limit":
-        other = found.get(LIMIT)
+        elif scenario.kind == "open":
+            made.figure = "p99 latency"
+    elif goal.against == "limit" or goal.against in SUBJECTS:
+        subject = LIMIT if goal.against == "limit" else goal.against
+        other = found.get(subject)
         if other and ours:
-            the_ratio = ratio(kept, LIMIT)
-        made.against = SUBJECTS[LIMIT]
+            the_ratio = ratio(kept, subject)
+        made.against = SUBJECTS[subject]
     else:
         before = find(data, goal.against)
         other = figures(before).get(OURS) if before else None
@@ -270,7 +278,7 @@ def _judge_micro(data, goal):
     value = median(values) if values else None
     return Judgement(
         goal.row, goal.benchmark, goal.title, "own goal", value, None, goal.unit, value, value, value,
-        goal.most, verdict(value, goal.most), False,
+        goal.most, verdict(value, goal.most), False, asked=goal.counter,
     )  # fmt: skip
 
 
@@ -286,6 +294,70 @@ def judgements(data):
         made += [_judge_micro(data, goal) for goal in MICRO_GOALS]
     rows = list(ROWS)
     return sorted(made, key=lambda judgement: rows.index(judgement.row))
+
+
+# ---- the table of targets ------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """A row of TARGETS with what this result says to it."""
+
+    target: object
+    parts: list  # (label, Judgement or None, why there is no figure)
+    verdict: str
+    note: str
+
+    @property
+    def text(self):
+        """The verdict, and on how much of the row it rests."""
+        measured = sum(not why for _, _, why in self.parts)
+        if self.verdict == UNKNOWN or measured == len(self.parts):
+            return self.verdict
+        return f"{self.verdict} ({measured} of {len(self.parts)})"
+
+
+WORST = (MISSED, NEAR, REACHED)  # of the parts that were measured the worst one is the row's
+
+
+def _why_not(data, scenario, judgement):
+    """Why a part has no figure."""
+    if judgement is not None and judgement.reached is not None:
+        return ""
+    kept = find(data, scenario)
+    if scenario not in by_name():
+        if not data.get("micro"):
+            return "the micro-benchmarks were not run"
+        return f"peerhub-bench has no figure of {scenario}"
+    if kept is None:
+        if data.get("interrupted"):
+            return "interrupted before it"
+        return "not in this run" if by_name()[scenario].short else "only --full or --only runs it"
+    failures = [f"{SUBJECTS.get(subject, subject)}: {why}" for subject, why in kept["failures"].items()]
+    return "; ".join(failures) or "no pair of runs"
+
+
+def answers(data):
+    """Every row of the table of targets, measured or not."""
+    found = {(one.scenario, one.asked): one for one in judgements(data)}
+    made = []
+    for target in TARGETS:
+        parts = []
+        for label, scenario, asked in target.parts:
+            one = found.get((scenario, asked))
+            parts.append((label, one, _why_not(data, scenario, one)))
+        words = {one.verdict for _, one, why in parts if not why}
+        notes = {}
+        for label, _, why in parts:
+            if why:
+                notes.setdefault(why, []).append(label)
+        note = "; ".join(why if len(labels) == len(parts) else f"{', '.join(labels)}: {why}"
+                         for why, labels in notes.items())  # fmt: skip
+        if any(one is not None and one.disturbed for _, one, _ in parts):
+            note += ("; " if note else "") + "all runs disturbed by other work"
+        made.append(Answer(target, parts, next((word for word in WORST if word in words), UNKNOWN),
+                           note or target.away))  # fmt: skip
+    return made
 
 
 def disturbances(data):

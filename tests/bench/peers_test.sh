@@ -125,6 +125,45 @@ begin "$build/bench/peer-relay" --port 0 --threads 1 --framing message "${tls[@]
 good --framing message --mode relay --in-flight 4 --fan 3 "${tls[@]}"
 finish
 
+# ---- coming back, and dialling ----------------------------------------------------------------
+
+# Each handshake but the first of a connection by the ticket of the one before it.
+begin "$build/bench/peer-epoll" --port 0 --threads 1 "${tls[@]}" --tickets
+good "${tls[@]}" --mode handshake --resume --connections 2 --settle 0
+[ "$(json resumed)" -gt 0 ] || fail "no ticket was taken"
+good "${tls[@]}" --mode handshake --connections 2
+[ "$(json resumed)" = 0 ] || fail "resumed without having been asked for"
+finish
+
+# dial ARGS...: the engine dials, all comes back right, and something does.
+dial() {
+	"$build/bench/peerhub-dial" --port "$port" --pki "$work/pki" --server-pid "$pid" --at-once 4 \
+		--seconds 0.3 --warmup 0.05 "$@" >"$work/json" 2>"$work/load.err" || fail "wrong: dial $*"
+	[ "$(json errors)" = 0 ] && [ "$(json operations)" -gt 0 ] || fail "nothing dialled: $*"
+}
+begin "$build/bench/peer-epoll" --port 0 --threads 1 "${tls[@]}"
+dial
+[ "$(json client_cpu_ns_per_operation)" -gt 0 ] || fail "no CPU time of the dialler"
+finish
+begin "$build/peerhub-echo" --port 0 --threads 1 --address 127.0.0.1 --framing message --resume --tls \
+	--cert "$work/pki/server.pem" --key "$work/pki/server.key" --ca "$work/pki/ca.pem"
+dial --framing message --resume
+[ "$(json resumed)" -gt 0 ] || fail "no secret was taken"
+dial --framing message
+[ "$(json resumed)" = 0 ] || fail "resumed without having been asked for"
+finish
+# Nobody listens there any more.
+code=0
+"$build/bench/peerhub-dial" --port "$port" --pki "$work/pki" --seconds 0.1 --warmup 0 --at-once 1 \
+	>"$work/json" 2>"$work/load.err" || code=$?
+[ "$code" -eq 1 ] && [ -s "$work/load.err" ] || fail "dialling nobody: exit code $code"
+for arguments in "" "--port 1" "--port 1 --pki x --resume" "--port 1 --pki x --at-once 0" "--port 1 --pki x more"; do
+	code=0
+	# shellcheck disable=SC2086 # several words each
+	"$build/bench/peerhub-dial" $arguments >"$work/json" 2>"$work/load.err" || code=$?
+	[ "$code" -eq 2 ] && [ -s "$work/load.err" ] || fail "dial: exit code $code for: $arguments"
+done
+
 # ---- the load generator's own eyes ----------------------------------------------------------
 
 for fault in change drop double swap; do

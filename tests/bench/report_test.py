@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 import unittest
+from html import escape
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
-from report import compare, driver, machine, result, scenarios  # noqa: E402
+from report import compare, driver, machine, process, result, scenarios  # noqa: E402
 from report.page import page  # noqa: E402
 from report.plots import _VARIABLES, bytes_text, nanoseconds_text, percentile_curve  # noqa: E402
 
@@ -54,11 +55,23 @@ class Table(unittest.TestCase):
             for subject in scenario.subjects:
                 self.assertIn(subject, scenarios.SUBJECTS)
             for goal in scenario.goals:
-                self.assertIn(goal.against, ["best", "limit", "p99", "value"] + names)
+                self.assertIn(goal.against, ["best", "limit", "p99", "value", *scenarios.SUBJECTS] + names)
+            if scenario.kind == "open":
+                self.assertIn(scenario.base, names)
         # Each row of the table has something behind it.
         rows = {scenario.row for scenario in scenarios.SCENARIOS}
         rows |= {goal.row for goal in scenarios.MICRO_GOALS}
         self.assertEqual(rows, set(scenarios.ROWS))
+
+    def test_each_target_has_its_answers(self):
+        goals = {(one.name, goal.against) for one in scenarios.SCENARIOS for goal in one.goals}
+        goals |= {(goal.benchmark, goal.counter) for goal in scenarios.MICRO_GOALS}
+        for target in scenarios.TARGETS:
+            self.assertTrue(target.parts or target.away, target.what)
+            for _, scenario, asked in target.parts:
+                self.assertIn((scenario, asked), goals, target.what)
+        asked = {(scenario, asked) for target in scenarios.TARGETS for _, scenario, asked in target.parts}
+        self.assertEqual({goal for goal in goals if goal not in asked and not goal[0].endswith("/apart")}, set())
 
 
 class Figures(unittest.TestCase):
@@ -135,6 +148,41 @@ class Judging(unittest.TestCase):
         self.assertEqual(shards.verdict, result.NEAR)
         self.assertEqual(found["close_warm", "own goal", ""].verdict, result.REACHED)
         self.assertEqual(found["close_busy", "own goal", ""].verdict, result.UNKNOWN)
+
+    def test_the_table_of_targets_has_every_row_and_says_why_not(self):
+        one = kept("echo/64B/64", run("peerhub", 90), run("epoll", 100))
+        bare = kept("relay/1", run("peerhub", 90))
+        bare["failures"] = {"nats": "nats-server is not installed"}
+        found = {answer.target.what: answer for answer in result.answers(data_of(one, bare))}
+        self.assertEqual(len(found), len(scenarios.TARGETS))
+        echo = found["raw echo, 64 B, CPU; by connections"]
+        self.assertEqual((echo.verdict, echo.text), (result.REACHED, "reached (1 of 4)"))
+        self.assertEqual([not why for _, _, why in echo.parts], [False, True, False, False])
+        self.assertIn("1, 1,000, 10,000: not in this run", echo.note)
+        relay = found["relay through the hub"]
+        self.assertEqual(relay.verdict, result.UNKNOWN)
+        self.assertIn("one to one: nats-server: nats-server is not installed", relay.note)
+        self.assertIn("micro-benchmarks were not run", found["ph_close: bytes allocated"].note)
+        self.assertIn("--full", found["raw echo, 1 KiB, CPU, two cores"].note)
+        flat = found["memory of a connection flat from 1,000 to 1,000,000"]
+        self.assertEqual((flat.verdict, flat.parts), (result.UNKNOWN, []))
+        self.assertIn("ci/million", flat.note)
+
+    def test_the_worst_part_is_the_rows(self):
+        found = result.answers(data_of(
+            kept("relay/1", run("peerhub", 10), run("nats", 100)),
+            kept("relay/1000", run("peerhub", 90), run("nats", 100, disturbed=True))))  # fmt: skip
+        relay = next(answer for answer in found if answer.target.what == "relay through the hub")
+        self.assertEqual(relay.verdict, result.MISSED)
+
+    def test_references_are_no_peers(self):
+        found = self.verdicts(kept("handshake/resumed", run("peerhub", 20), run("epoll", 100),
+                                   run("tickets", 10)))  # fmt: skip
+        self.assertAlmostEqual(found["handshake/resumed", "epoll", ""].reached, 0.2)
+
+    def test_a_close_loop_is_named(self):
+        found = self.verdicts(kept("close/plain/abort", run("peerhub", 12), run("epoll", 10), run("asio", 5)))
+        self.assertAlmostEqual(found["close/plain/abort", "epoll", ""].reached, 1.2)
 
     def test_without_a_peer_nothing_is_reached(self):
         found = self.verdicts(kept("echo/64B/64", run("peerhub", 1)))
@@ -254,6 +302,12 @@ class Page(unittest.TestCase):
         for anchor in re.findall(r'href="#([a-z]+)"', html):
             self.assertIn(f'id="{anchor}"', html)
 
+    def test_the_targets_come_first(self):
+        html = page(result.load(SAMPLE))
+        self.assertLess(html.index('<table class="targets">'), html.index('class="tiles"'))
+        for target in scenarios.TARGETS:
+            self.assertIn(escape(target.what), html)
+
     def one(self):
         """The sample's first scenario alone: quickly drawn."""
         data = result.load(SAMPLE)
@@ -310,7 +364,7 @@ class Driving(unittest.TestCase):
 
     def tearDown(self):
         # What was told to end may need a moment for it.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.left_over() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(self.left_over(), [])
@@ -332,18 +386,48 @@ class Driving(unittest.TestCase):
                 found.append(pid)
         return found
 
-    def driver(self, foreign=1000.0, rounds=2):
-        plan = driver.Plan(False, rounds=rounds, seconds=0.1, foreign_most=foreign)
+    def driver(self, foreign=1000.0, rounds=2, is_full=False):
+        plan = driver.Plan(is_full, rounds=rounds, seconds=0.1, foreign_most=foreign)
         self.said = []
         return driver.Driver(ROOT, self.build, plan, self.said.append)
 
     def test_ours_runs_before_each_peer(self):
-        one = self.driver().scenario(scenarios.by_name()["echo/64B/1"], "keys")
+        one = self.driver(is_full=True).scenario(scenarios.by_name()["echo/64B/1"], "keys")
         turns = [(this["round"], this["subject"]) for this in one["runs"] if this["round"] == 0]
         self.assertEqual([subject for _, subject in turns],
                          ["peerhub", "uring", "peerhub", "epoll", "peerhub", "libuv"])  # fmt: skip
         self.assertEqual(set(one["failures"]), {"libevent", "asio"})
         self.assertEqual(result.figures(one)["epoll"].value, 100)
+
+    def test_in_the_short_form_peers_share_a_run_of_ours(self):
+        work = self.driver()
+        echo = work.order(scenarios.by_name()["echo/64B/1"], {"asio": ""})
+        self.assertEqual(echo, [(0, "peerhub"), (0, "uring"), (0, "epoll"), (1, "peerhub"), (1, "libuv"),
+                                (1, "libevent")])  # fmt: skip
+        dear = work.order(scenarios.by_name()["tls/64B/10000"], {})
+        self.assertEqual(dear, [(0, "peerhub"), (0, "epoll"), (0, "libuv"), (0, "libevent")])
+
+    def test_an_open_loop_has_its_rate_from_the_best_peer(self):
+        one = self.driver(rounds=1).scenario(scenarios.by_name()["open/echo/64B/80"], "keys")
+        self.assertEqual(one["capacity"], 5.0)
+        self.assertEqual({this["rate"] for this in one["runs"]}, {4})
+        self.assertEqual({this["value"] for this in one["runs"]}, {2.0})  # the p99
+        self.assertIn("--rate", one["runs"][0]["command"])
+
+    def test_repeats_have_an_end(self):
+        work = self.driver(foreign=5.0, rounds=1)
+        work.attempt = lambda *_: {"value": 1, "foreign": {"foreign_percent": 50.0, "steal_percent": 0}}
+        work.repeat_seconds = 0
+        self.assertEqual(work.once(scenarios.by_name()["echo/64B/1"], "peerhub", "keys")["attempts"], 1)
+
+    def test_a_product_that_is_missing_is_said(self):
+        is_there, process.is_there = process.is_there, lambda program: False
+        try:
+            with self.assertRaises(process.Missing) as why:
+                process.server_command(self.build, "keys", "nats", scenarios.by_name()["relay/plain"])
+        finally:
+            process.is_there = is_there
+        self.assertIn("nats-server is not installed", str(why.exception))
 
     def test_errors_are_no_figure(self):
         self.load(errors=3)
@@ -373,12 +457,12 @@ class Driving(unittest.TestCase):
         self.load(sleep="sleep 30")
         out = f"{self.build}/out"
         work = self.cli("--no-build", "--build", self.build, "--out", out, "--only", "echo/64B/1")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not any("peerhub-load" in machine.read(f"/proc/{pid}/cmdline") for pid in self.left_over()
                       if pid != str(work.pid)) and time.monotonic() < deadline:  # fmt: skip
             time.sleep(0.05)
         work.send_signal(signal.SIGINT)
-        said, _ = work.communicate(timeout=30)
+        said, _ = work.communicate(timeout=120)
         self.assertEqual(work.returncode, 130, said)
         self.assertTrue(result.load(f"{out}/result.json")["interrupted"])
 
@@ -399,7 +483,7 @@ class Driving(unittest.TestCase):
             (2, ["--rounds", "0"]),
         ):
             work = self.cli("--out", out, *words)
-            said, _ = work.communicate(timeout=30)
+            said, _ = work.communicate(timeout=120)
             self.assertEqual(work.returncode, code, said)
 
 
