@@ -347,3 +347,11 @@ HRESULT PeerhubSetHome(const char *directory)
 	detail_clear();
 	return store_home_set(directory);
 }
+
+HRESULT PeerhubGetHome(char *directory, size_t bytes)
+{
+	detail_clear();
+	if (directory == NULL || bytes == 0)
+		return detail_fail(E_INVALIDARG, "directory is NULL or has no bytes");
+	return store_home(directory, bytes);
+}

@@ -163,7 +163,11 @@ static void options_clamp(struct ph_options *options, bool direct)
 static void *shard_main(void *context)
 {
 	struct shard *shard = context;
+	char name[16];
 
+	/* By itself: another thread's name is a file in /proc, which a confined program does not write. */
+	snprintf(name, sizeof(name), "ph-shard-%u", shard->index % 1000);
+	(void)pthread_setname_np(pthread_self(), name);
 	memory_arena_begin();
 	shard->start_status = shard_begin(shard);
 	sem_post(&shard->started);
@@ -185,7 +189,6 @@ static void *shard_main(void *context)
 
 static int shard_launch(struct shard *shard)
 {
-	char name[16];
 	int status;
 
 	if (sem_init(&shard->started, 0, 0) < 0)
@@ -195,8 +198,6 @@ static int shard_launch(struct shard *shard)
 		sem_destroy(&shard->started);
 		return -status;
 	}
-	snprintf(name, sizeof(name), "ph-shard-%u", shard->index % 1000);
-	(void)pthread_setname_np(shard->thread, name);
 	while (sem_wait(&shard->started) < 0)
 		;
 	sem_destroy(&shard->started);

@@ -125,6 +125,9 @@ static const struct key config_keys[] = {
 		false, "Whether looking needs the token, too: else every user of this machine may look."},
 	NUMBER("dashboard", "requests-per-second", dashboard_requests_per_second, 1, 1000000, "requests",
 		"50", true, "Of all browsers together; more are refused."),
+	CHOICE("confinement", "mode", confinement, "full|no", "full", false,
+		"What the hub forbids itself before it serves, as far as the kernel has it: files, ports and system\n"
+		"calls that it has no use for. docs/confinement.md tells all."),
 	NUMBER("history", "ends", history_ends, 16, 1000000, "connections", "10000", false,
 		"Ended connections that \"peerhub ctl closed\" and \"explain\" remember."),
 };

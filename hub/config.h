@@ -32,6 +32,11 @@ enum config_log_format {
 	CONFIG_LOG_JOURNAL,
 };
 
+enum config_confinement {
+	CONFIG_CONFINEMENT_FULL, /* as far as the kernel has it */
+	CONFIG_CONFINEMENT_NO,
+};
+
 /* Texts are owned by the configuration; "" is not set. */
 struct config {
 	/* [hub] */
@@ -58,6 +63,8 @@ struct config {
 	char *dashboard_listen, *dashboard_token_file;
 	bool dashboard_allow_close, dashboard_token_to_read;
 	uint64_t dashboard_requests_per_second;
+	/* [confinement] */
+	uint64_t confinement; /* enum config_confinement */
 	/* [history] */
 	uint64_t history_ends;
 };

@@ -25,6 +25,7 @@
 #include "peerhub.h"
 #include "say.h"
 #include "text.h"
+#include "trial.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define NOFILE_WANTED 65536u
@@ -257,17 +258,72 @@ static void check_ipv6(struct doctor *doctor)
 		"no IPv6 sockets: %s", strerror(errno));
 }
 
+/* ---- does the confinement hold ------------------------------------------------------------- */
+
+static void check_trial(struct doctor *doctor, const struct trial_result *trial)
+{
+	static const char *const ends[] = {"let", "refused", "ends the hub", "could not be tried"};
+	bool is_good = trial->is_hostile
+		? trial->confined == TRIAL_REFUSED || trial->confined == TRIAL_KILLED
+		: trial->confined == TRIAL_DONE;
+
+	finding(doctor, is_good ? VERDICT_GOOD : VERDICT_BAD,
+		trial->is_hostile ? "intruder" : "hub",
+		is_good ? NULL
+			: trial->is_hostile
+			? "a kernel with seccomp and Landlock 4 or newer (Linux 6.7), "
+			  "and \"landlock\" in its lsm= parameter"
+			: "[confinement] mode = no, and tell us",
+		"%s: %s (unconfined: %s)", trial->what, ends[trial->confined], ends[trial->free]);
+}
+
+static void check_confinement(struct doctor *doctor)
+{
+	char directory[] = "/tmp/peerhub-doctor-XXXXXX";
+	struct trial_result trial;
+
+	if (mkdtemp(directory) == NULL) {
+		finding(doctor, VERDICT_BAD, "confinement", NULL, "cannot make \"%s\": %s",
+			directory, strerror(errno));
+		return;
+	}
+	for (size_t i = 0; i < trial_count(); i++) {
+		trial_run(i, directory, &trial);
+		if (i == 0)
+			finding(doctor, VERDICT_GOOD, "confinement", NULL, "%s",
+				trial.text[0] != '\0' ? trial.text : "none");
+		check_trial(doctor, &trial);
+	}
+	(void)rmdir(directory);
+}
+
+static int doctor_end(struct doctor *doctor, const char *bad, const char *slow, const char *good)
+{
+	if (doctor->is_json) {
+		(void)!json_dumpf(doctor->findings, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(doctor->findings);
+	} else {
+		printf("\n%s\n", doctor->bad > 0 ? bad : doctor->slow > 0 ? slow : good);
+	}
+	return doctor->bad > 0 ? EXIT_FAILED : EXIT_OK;
+}
+
 int doctor_main(int argc, char **argv)
 {
+	bool confinement = false;
 	struct doctor doctor = {0};
 	const struct option_spec options[] = {
 		{"json", OPTION_FLAG, NULL, "the findings as JSON, for scripts", &doctor.is_json, 0,
 			0},
+		{"confinement", OPTION_FLAG, NULL,
+			"only try whether a confined process is let do what an intruder would",
+			&confinement, 0, 0},
 	};
 	const struct command command = {"peerhub doctor", "",
 		"Say why a hub cannot run, or not run fast, on this machine, and what mends it.\n"
 		"Run it as the user and in the place (unit, container) where the hub runs.\n"
-		"Exit code 0: a hub runs here; 1: it cannot.",
+		"Exit code 0: a hub runs here (--confinement: it holds); 1: it cannot (it does not).",
 		options, COUNT(options), 0, 0};
 	struct option_list operands;
 	enum options_verdict verdict;
@@ -278,6 +334,12 @@ int doctor_main(int argc, char **argv)
 		return options_exit(verdict);
 	if (doctor.is_json)
 		doctor.findings = json_array();
+	if (confinement) {
+		check_confinement(&doctor);
+		check_engine(&doctor); /* its rings: restricted_rings */
+		return doctor_end(&doctor, "the confinement does not hold", "the confinement holds",
+			"the confinement holds");
+	}
 	check_kernel(&doctor);
 	check_io_uring(&doctor);
 	check_engine(&doctor);
@@ -296,15 +358,6 @@ int doctor_main(int argc, char **argv)
 	check_ktls(&doctor);
 	check_openssl(&doctor);
 	check_clock(&doctor);
-	if (doctor.is_json) {
-		(void)!json_dumpf(doctor.findings, stdout, JSON_INDENT(2));
-		putchar('\n');
-		json_decref(doctor.findings);
-	} else {
-		printf("\n%s\n",
-			doctor.bad > 0		  ? "a hub cannot run here"
-				: doctor.slow > 0 ? "a hub runs here, and could run better"
-						  : "a hub runs well here");
-	}
-	return doctor.bad > 0 ? EXIT_FAILED : EXIT_OK;
+	return doctor_end(&doctor, "a hub cannot run here", "a hub runs here, and could run better",
+		"a hub runs well here");
 }

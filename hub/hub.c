@@ -694,7 +694,7 @@ static int hub_serve(struct hub_options *given)
 	identity = names_identity(given->identity);
 	hub = (struct hub){.identity = identity, .options = given};
 	if (identity != NULL && choose_groups(identity, &given->groups, names, &count) == 0 &&
-		names_startup()) {
+		service_confine(given->receive, given->listen) == 0 && names_startup()) {
 		code = serve_all(&hub, names, count);
 		(void)PeerGroupShutdown();
 	}

@@ -4,13 +4,17 @@
  */
 #include "service.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "admin.h"
+#include "confine.h"
 #include "dashboard.h"
 #include "ends.h"
 #include "log.h"
@@ -29,6 +33,7 @@ static struct {
 	uint64_t begin_ms, group_count;
 	uint64_t watchdog_ms, watchdog_next_ms;
 	char admin_path[256];
+	bool is_activated; /* by a socket */
 	bool has_config, has_ends, is_ready, is_stopping;
 } service;
 
@@ -93,6 +98,7 @@ static int inherit_socket(int fd)
 	if (fd < 0)
 		return 0;
 	result = PeerhubSetListenDescriptor(fd);
+	service.is_activated = SUCCEEDED(result);
 	if (SUCCEEDED(result))
 		return 0;
 	say_result(result, "cannot listen on the socket that was handed over");
@@ -186,6 +192,68 @@ static int dashboard_begin(const struct admin_options *admin)
 		.admin = *admin});
 }
 
+/* Where it may listen: wherever the configuration has an address for it. */
+static void confine_add(
+	const char *key, const char *value, const char *unit, bool is_default, void *context)
+{
+	struct confine_options *options = context;
+	const char *last = strrchr(key, '.');
+	ph_address address;
+
+	(void)unit;
+	(void)is_default;
+	if (last == NULL || strcmp(last, ".listen") != 0 || value[0] == '\0')
+		return;
+	/* The number that port 0 becomes is asked for by each shard, so it could be any. */
+	if (ph_address_parse(value, &address) < 0 || address.sin6_port == 0 ||
+		options->port_count == CONFINE_PORTS_MAX)
+		options->has_any_port = true;
+	else
+		options->ports[options->port_count++] = ntohs(address.sin6_port);
+}
+
+static void confine_say(int status)
+{
+	if (service.path != NULL)
+		LOG(confine_is_whole() ? CONFIG_LOG_INFO : CONFIG_LOG_WARNING, "confined",
+			LOG_T("text", confine_text()));
+	else if (status < 0)
+		say_note("not confined: %s", confine_text());
+}
+
+int service_confine(const char *receive, const char *listen)
+{
+	struct confine_options options = {.config = service.path};
+	const char *given = listen != NULL ? listen : getenv("PEERHUB_LISTEN");
+	char home[PATH_MAX];
+	int status;
+
+	if (service.config.confinement != CONFIG_CONFINEMENT_FULL)
+		return 0;
+	if (SUCCEEDED(PeerhubGetHome(home, sizeof(home))))
+		options.store = home;
+	if (receive != NULL && strcmp(receive, "-") != 0) {
+		if (mkdir(receive, 0777) < 0 && errno != EEXIST) {
+			say_error("cannot make \"%s\": %s", receive, strerror(errno));
+			return -EIO;
+		}
+		options.receive = receive;
+	}
+	options.token = service.config.dashboard_token_file;
+	options.admin_socket = service.path != NULL ? admin_path() : NULL;
+	config_each(&service.config, confine_add, &options);
+	if (service.is_activated)
+		given = NULL;
+	else if (given == NULL && service.config.listen[0] == '\0')
+		options.has_any_port = true;
+	if (given != NULL)
+		confine_add("given.listen", given, "", false, &options);
+	status = confine_begin(&options);
+	if (status < 0)
+		confine_say(status);
+	return 0;
+}
+
 int service_start(struct ph_hub *hub, const char *identity)
 {
 	struct admin_options options = {.hub = hub,
@@ -194,6 +262,9 @@ int service_start(struct ph_hub *hub, const char *identity)
 		.begin_ms = service.begin_ms,
 		.requests_per_second = service.config.admin_requests_per_second};
 
+	/* All rings are there; the threads to come inherit it. */
+	if (service.config.confinement == CONFIG_CONFINEMENT_FULL)
+		confine_say(confine_finish());
 	if (service.path == NULL)
 		return 0;
 	if (overview_start(hub) < 0) {

@@ -20,6 +20,13 @@ int service_begin(const char *config_path, int inherited);
  * last until service_end. */
 const struct config *service_config(void);
 
+/*
+ * Confine this process as the configuration says (confine.h), before the first thread.
+ *
+ * receive, listen  as the command line has them; NULL: the configuration's
+ * Returns 0 or -EIO (said): a directory is missing that could not be made.
+ */
+int service_confine(const char *receive, const char *listen);
 /* The hub serves: start what serves the administrator. 0 or -EIO (said). */
 int service_start(struct ph_hub *hub, const char *identity);
 /* All groups are ready. */

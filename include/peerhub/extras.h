@@ -34,6 +34,16 @@ struct ph_receipt;
 PEERHUB_P2P_API HRESULT PeerhubSetHome(const char *directory);
 
 /*
+ * The directory of the store, as it is chosen now; opens the store, and makes it when it is missing.
+ *
+ * directory  gets the absolute path, `bytes` long with its NUL
+ * Returns  S_OK
+ *          E_INVALIDARG  NULL, or `bytes` is too small
+ *          E_OUTOFMEMORY, E_ACCESSDENIED, PEER_E_DISK_FULL and their like: it cannot be opened
+ */
+PEERHUB_P2P_API HRESULT PeerhubGetHome(char *directory, size_t bytes);
+
+/*
  * Choose where Connect and ConnectByAddress listen, instead of PEERHUB_LISTEN.
  *
  * host_port  numeric "host:port", "[::1]:0"; port 0: any free one. NULL: back to the environment.

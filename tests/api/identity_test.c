@@ -583,6 +583,11 @@ static void home_codes(void **state)
 	assert_result(PeerhubSetHome(test_home), PEER_E_GROUP_IN_USE);
 	store_unpin();
 	assert_result(PeerhubSetHome(test_home), S_OK);
+	assert_result(PeerhubGetHome(NULL, sizeof(path)), E_INVALIDARG);
+	assert_result(PeerhubGetHome(path, 0), E_INVALIDARG);
+	assert_result(PeerhubGetHome(path, strlen(test_home)), E_INVALIDARG);
+	assert_result(PeerhubGetHome(path, strlen(test_home) + 1), S_OK);
+	assert_string_equal(path, test_home);
 }
 
 int main(void)
