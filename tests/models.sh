@@ -9,7 +9,7 @@ set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 1
 models=$root/docs/models
 seconds_max=300
-optimise=-O2 # what is searched to the end; mistakes are found at once
+optimise=-O1 # of what is searched to the end: -O2 takes longer to compile than it saves; mistakes are found at once
 table_bits=22 # of the hash table of states: how fast, never how exact
 full=()
 if [ "${1-}" = --full ]; then

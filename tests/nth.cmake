@@ -24,6 +24,7 @@ peerhub_link(nth-api peerhub_api peerhub_engine peerhub_seam)
 target_link_options(nth-api PRIVATE
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=memory_map
 	-Wl,--wrap=pthread_create,--wrap=XML_ParserCreate)
+peerhub_warnings_only(nth nth-api)
 # The same points in every run, so that a red test is a change of ours; ci/soak nth takes all of them. Those with the
 # sanitizers are among those without.
 set(NTH_SEED --seed 1)
