@@ -11,7 +11,7 @@
 #include <openssl/ssl.h>
 #include <sys/types.h>
 
-#define CLIENT_WAIT_S 30
+#define CLIENT_WAIT_S 60
 #define CLIENT_MESSAGE_BYTES_MAX 1024u
 
 /* How a victim ended a connection, as the attacker sees it. */

@@ -79,7 +79,7 @@ done
 # Programs find the library beside them, and each says what it does.
 for program in "$work"/moved/bin/*; do
 	[ -x "$program" ] || continue
-	timeout 20 "$program" --help >"$work/out" 2>&1 </dev/null || fail "$program --help failed"
+	timeout 60 "$program" --help >"$work/out" 2>&1 </dev/null || fail "$program --help failed"
 	[ -s "$work/out" ] || fail "$program --help says nothing"
 done
 echo "install_test: all built and ran"

@@ -57,7 +57,7 @@ PYTHON
 # Another process: what needs a look inside is left out.
 "$echo_server" --port 0 --threads 2 --address 127.0.0.1 --framing message >"$work/echo" 2>&1 &
 server=$!
-for _ in $(seq 300); do
+for _ in $(seq 600); do
 	port=$(sed -n 's/^ready \([0-9.]*\) \([0-9]*\)$/\1:\2/p' "$work/echo")
 	[ -z "$port" ] || break
 	kill -0 "$server" 2>/dev/null || {

@@ -36,7 +36,7 @@ PY
 # Ctrl-C: far from done, since one opening at a time is under way.
 "$program" --window 1 20000 >"$work/out" 2>&1 &
 pid=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
 	children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null || true)
 	[ "$(wc -w <<<"$children")" -ge 2 ] && break
 	sleep 0.1

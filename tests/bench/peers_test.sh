@@ -30,7 +30,7 @@ begin() {
 	: >"$work/out"
 	"$@" >"$work/out" 2>"$work/err" &
 	pid=$!
-	for _ in $(seq 600); do
+	for _ in $(seq 3000); do
 		if grep -q '^ready ' "$work/out"; then
 			port=$(awk '/^ready / {print $NF; exit}' "$work/out")
 			return
@@ -89,13 +89,13 @@ for name in epoll uring libuv libevent asio; do
 	"$load" --port "$port" --server-pid "$pid" --connections 50 --mode idle --seconds 60 \
 		>"$work/json" 2>"$work/load.err" &
 	holder=$!
-	for _ in $(seq 500); do
+	for _ in $(seq 3000); do
 		grep -q 'holding 50 connections' "$work/load.err" && break
 		sleep 0.02
 	done
 	grep -q 'holding 50 connections' "$work/load.err" || fail "peer-$name: not all were opened"
 	kill -USR1 "$pid"
-	for _ in $(seq 500); do
+	for _ in $(seq 3000); do
 		grep -q '^closed ' "$work/out" && break
 		sleep 0.02
 	done

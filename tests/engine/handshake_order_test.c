@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_SECONDS 30
+#define WAIT_SECONDS 60
 #define STALE_COUNT 20u
 
 struct world {

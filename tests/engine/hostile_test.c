@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #define TAG 91
-#define WAIT_SECONDS 30
+#define WAIT_SECONDS 60
 
 /* AUTH_INFO (direct, group "g.g", source "s.s", any destination), CONNECT (direct, node 1), and a message
  * with a payload of one byte. */

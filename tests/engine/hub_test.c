@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define TAG 77
-#define WAIT_SECONDS 20
+#define WAIT_SECONDS 60
 
 /* What a hub's callbacks saw, under one lock; waits are on its condition. */
 struct seen {

@@ -22,7 +22,7 @@
 #define BUFFER_BYTES 64u
 #define SEEN_MAX 64
 #define ACCEPT 1u
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 
 enum {
 	RECV_A = 100,

@@ -118,7 +118,7 @@ static void sleeping_only_when_empty(void **state)
 
 #define PRODUCERS 4u
 #define LETTERS 4000u
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 
 static struct letter all[PRODUCERS][LETTERS];
 static atomic_uint begun;

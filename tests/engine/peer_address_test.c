@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_SECONDS 30
+#define WAIT_SECONDS 60
 
 struct world {
 	pthread_mutex_t lock;

@@ -21,7 +21,7 @@
 #include <time.h>
 
 #define TAG 77
-#define WAIT_SECONDS 20
+#define WAIT_SECONDS 60
 #define GROUP "g.group"
 
 /* ---- the table --------------------------------------------------------------------------- */

@@ -22,7 +22,7 @@
 
 #define TAG 5
 #define BUDGET 1000000u
-#define WAIT_SECONDS 20
+#define WAIT_SECONDS 60
 
 struct run {
 	struct ph_hub *hub;

@@ -49,9 +49,9 @@ start() {
 	started=$!
 	pids+=("$started")
 }
-# await_line NAME PATTERN: the line appears within 20 s.
+# await_line NAME PATTERN: the line appears within a minute.
 await_line() {
-	for _ in $(seq 400); do
+	for _ in $(seq 1200); do
 		grep -q -- "$2" "$dir/$1.out" 2>/dev/null && return 0
 		sleep 0.05
 	done
@@ -215,7 +215,7 @@ hub=$(ready_address hub)
 [[ $hub =~ ^\[::1\]:[0-9]+$ ]] || fail "\"$hub\" is not the address of the hub"
 grep -q "^ready \[::1\]:[0-9]* identity $(id_of hub) group $group\$" "$dir/hub.out" ||
 	fail "the ready line is not as documented"
-run 1 hub --home "$(home hub)" --listen "$hub" --timeout 20
+run 1 hub --home "$(home hub)" --listen "$hub" --timeout 55
 err_has "PEER_E_UNABLE_TO_LISTEN: cannot listen on $hub"
 alice=$(id_of alice)
 bob=$(id_of bob)
@@ -265,7 +265,7 @@ cmp -s "$dir/files/five" "$dir/in-bob2/five" || fail "five did not reach bob str
 echo "-- standard input and output"
 start bob peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --receive - --count 1 --timeout 50
 bob_pid=$started
-for _ in $(seq 400); do grep -q '^ready ' "$dir/bob.err" && break; sleep 0.05; done
+for _ in $(seq 1200); do grep -q '^ready ' "$dir/bob.err" && break; sleep 0.05; done
 timeout -k 5 $LIMIT "$program" peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --to "$bob" \
 	--send - --timeout 40 <"$dir/files/five" >"$dir/out" 2>"$dir/err" || fail "standard input was not sent"
 ended bob "$bob_pid" 0
@@ -308,35 +308,35 @@ start bob peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --receive-li
 bob_pid=$started
 await_line bob '^ready '
 run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --to "$bob" \
-	--send "$dir/files/chunk" --wait 1 --timeout 20
+	--send "$dir/files/chunk" --wait 1 --timeout 55
 err_has 'takes nothing of this kind'
 stop bob "$bob_pid" 0
 run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --to "$bob" \
-	--send "$dir/files/chunk" --wait 1 --timeout 20
+	--send "$dir/files/chunk" --wait 1 --timeout 55
 err_has 'not connected to the hub'
-run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --send "$dir/nothing" --timeout 20
+run 1 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --send "$dir/nothing" --timeout 55
 err_has "cannot open \"$dir/nothing\""
-run 1 peer --home "$(home alice)" --hub '[::1]:1' --listen '[::1]:0' --wait 1 --timeout 20 \
+run 1 peer --home "$(home alice)" --hub '[::1]:1' --listen '[::1]:0' --wait 1 --timeout 55 \
 	--send "$dir/files/chunk"
 err_has 'cannot reach [::1]:1: PEER_E_CONNECTION_FAILED'
-run 1 peer --home "$(home alice)" --hub "$bob@$hub" --listen '[::1]:0' --wait 1 --timeout 20 \
+run 1 peer --home "$(home alice)" --hub "$bob@$hub" --listen '[::1]:0' --wait 1 --timeout 55 \
 	--send "$dir/files/chunk"
 err_has 'PEER_E_CONNECTION_NOT_AUTHENTICATED'
-run 1 peer --home "$(home alice)" --listen '[::1]:0' --to "$alice@$hub" --wait 1 --timeout 20 \
+run 1 peer --home "$(home alice)" --listen '[::1]:0' --to "$alice@$hub" --wait 1 --timeout 55 \
 	--send "$dir/files/chunk"
 err_has 'this peer itself'
 run 3 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --receive "$dir/in-alice" --count 1 \
 	--timeout 2
 err_has 'timed out after 2 seconds'
 run 0 peer --home "$(home alice)" --hub "$hub" --listen '[::1]:0' --receive "$dir/in-alice" --for 1
-run 1 peer --home "$(home carol)" --hub "$hub" --listen '[::1]:0' --timeout 20
+run 1 peer --home "$(home carol)" --hub "$hub" --listen '[::1]:0' --timeout 55
 err_has 'in no group'
-run 1 peer --home "$(home carol)" --invitation "$dir/alice.inv" --hub "$hub" --timeout 20
+run 1 peer --home "$(home carol)" --invitation "$dir/alice.inv" --hub "$hub" --timeout 55
 err_has 'cannot join'
 
 echo "-- a group of its own is not entered"
 run 0 group create --home "$(home carol)"
-run 1 peer --home "$(home carol)" --hub "$hub" --listen '[::1]:0' --wait 1 --timeout 20 \
+run 1 peer --home "$(home carol)" --hub "$hub" --listen '[::1]:0' --wait 1 --timeout 55 \
 	--send "$dir/files/chunk"
 err_has "cannot reach $hub: PEER_E_CONNECTION_NOT_AUTHENTICATED"
 
@@ -344,7 +344,7 @@ echo "-- the end"
 start bob peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --receive "$dir/in-bob3"
 bob_pid=$started
 await_line bob '^ready '
-run 1 peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --wait 0 --timeout 20 \
+run 1 peer --home "$(home bob)" --hub "$hub" --listen '[::1]:0' --wait 0 --timeout 55 \
 	--send "$dir/files/chunk"
 err_has 'is another process with this identity connected there?'
 stop hub "$hub_pid" 0

@@ -33,7 +33,7 @@ start() {
 	shift
 	timeout -k 5 580 "$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" </dev/null &
 	pids+=("$!")
-	for _ in $(seq 400); do
+	for _ in $(seq 1200); do
 		grep -q '^ready ' "$dir/$name.out" && return
 		sleep 0.05
 	done
@@ -50,7 +50,7 @@ send_as() {
 }
 expect() { grep -q -- "$1" "$dir/out" || fail "nothing like \"$1\" in what came back"; }
 hub_said() {
-	for _ in $(seq 100); do grep -qF -- "$1" "$dir/$2.err" && return; sleep 0.05; done
+	for _ in $(seq 1200); do grep -qF -- "$1" "$dir/$2.err" && return; sleep 0.05; done
 	fail "$2 did not say \"$1\""
 }
 hex() { printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n'; }
@@ -82,7 +82,7 @@ hub=$(address_of hub)
 hub_id=$(id_of hub)
 bob_id=$(id_of bob)
 mallory_id=$(id_of mallory)
-[ "$(grep -c '^ready ' "$dir/hub.out")" = 2 ] || sleep 1
+for _ in $(seq 1200); do [ "$(grep -c '^ready ' "$dir/hub.out")" -lt 2 ] || break; sleep 0.05; done
 start bob peer --home "$(home bob)" --invitation "$dir/bob.inv" --hub "$hub" --listen '[::1]:0' \
 	--receive "$dir/in-bob"
 bob=$(address_of bob)
@@ -119,7 +119,7 @@ expect "^data 02$(printf %04x ${#mallory_id})$(hex "$mallory_id")$(tail_of abcd)
 echo "-- a broadcast stays in its group"
 note=8c0e5d7b3b644f19a2c751d90e6b8407 # the inner type of a line to everybody
 send_as mallory "$hub_id" "$hub" 1 "040000${note}0000000000000000$(hex 'hi everybody')" "$nobody"
-for _ in $(seq 100); do grep -q 'hi everybody' "$dir/bob.out" && break; sleep 0.05; done
+for _ in $(seq 1200); do grep -q 'hi everybody' "$dir/bob.out" && break; sleep 0.05; done
 grep -qF "line $mallory_id hi everybody" "$dir/bob.out" || fail "bob did not get the broadcast"
 grep -q 'hi everybody' "$dir/stranger.out" && fail "the broadcast left its group"
 
@@ -141,7 +141,7 @@ timeout -k 5 60 "$probe" "$(home mallory)" "$dir/mallory.inv" "$hub_id" "$hub" s
 	>"$dir/stalled.out" 2>&1 </dev/null &
 stalled=$!
 pids+=("$stalled")
-for _ in $(seq 400); do grep -q '^connected' "$dir/stalled.out" && break; sleep 0.05; done
+for _ in $(seq 1200); do grep -q '^connected' "$dir/stalled.out" && break; sleep 0.05; done
 must "$program" group join --home "$(home alice)" "$dir/alice.inv"
 # Lines to everybody are not confirmed, so that they fill the queue of the one who does not read.
 yes "$(head -c 4000 /dev/zero | tr '\0' x)" | head -20000 >"$dir/lines"

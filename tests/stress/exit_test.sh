@@ -80,7 +80,7 @@ interrupted() {
 	local code=0
 	"$stress" "$@" --json "$work/json" >"$work/out" 2>&1 &
 	local pid=$!
-	for _ in $(seq 300); do
+	for _ in $(seq 600); do
 		grep -q '^seed' "$work/out" && break
 		sleep 0.1
 	done
