@@ -509,10 +509,14 @@ void conn_handshake(struct conn *conn)
 		}
 	}
 	do {
-		status = tls_handshake(conn->tls, &conn->wire);
+		status = tls_handshake_step(conn->tls, &conn->wire);
 		if (conn->wire.bytes > 0)
 			conn_flush_later(conn);
-	} while (status == TLS_AGAIN && conn_input_feed(conn));
+	} while (status == TLS_AGAIN && tls_input_left(conn->tls) == 0 && conn_input_feed(conn));
+	if (status == TLS_AGAIN && tls_input_left(conn->tls) > 0) {
+		conn_handshake_later(conn);
+		return;
+	}
 	if (status == TLS_AGAIN) {
 		if (conn->eof)
 			conn_fail(conn, PH_REASON_TRANSPORT_HANDSHAKE_LOST, conn->receive_error,

@@ -646,26 +646,41 @@ static void shard_pass(struct shard *shard, enum conn_list kind, uint32_t count_
 
 /*
  * Handshakes under way go first, in order: work was spent on them. But who trickles bytes into many of them
- * must not keep strangers out: one step of a turn is theirs. Of strangers the oldest is next; when so many
+ * must not keep strangers out: every eighth step is theirs. Of strangers the oldest is next; when so many
  * wait that the oldest will have given up, the newest is, who has waited least.
+ */
+static void shard_handshake_step(struct shard *shard)
+{
+	const struct list *hellos = &shard->hellos;
+	bool is_under_way = shard->lists[LIST_HANDSHAKE].count > 0;
+	struct conn *conn;
+
+	if (hellos->count == 0 ||
+		(is_under_way && ++shard->steps_under_way < SHARD_STRANGERS_SHARE)) {
+		shard_pass(shard, LIST_HANDSHAKE, 1, conn_handshake);
+		return;
+	}
+	shard->steps_under_way = 0;
+	conn = &shard->conns[hellos->count > SHARD_HELLOS_IN_ORDER ? hellos->tail : hellos->head];
+	shard_hello_remove(shard, conn);
+	conn_handshake(conn);
+}
+
+/*
+ * What the open connections have to say leaves before a step that they would wait for; an enter that
+ * fails is tried again by the turn's own.
  */
 static void shard_handshakes(struct shard *shard)
 {
-	struct list *hellos = &shard->hellos;
-	uint32_t under_way = shard->lists[LIST_HANDSHAKE].count;
-	uint32_t steps = SHARD_HANDSHAKES_PER_TURN - (hellos->count > 0);
-	uint32_t count = hellos->count; /* what a step adds waits for the next turn */
+	bool has_output = shard->lists[LIST_FLUSH].count > 0;
 
-	shard_pass(shard, LIST_HANDSHAKE, steps, conn_handshake);
-	steps = SHARD_HANDSHAKES_PER_TURN - (under_way < steps ? under_way : steps);
-	for (; steps > 0 && count > 0 && hellos->count > 0; steps--, count--) {
-		struct conn *conn =
-			&shard->conns[hellos->count > SHARD_HELLOS_IN_ORDER ? hellos->tail
-									    : hellos->head];
-
-		shard_hello_remove(shard, conn);
-		conn_handshake(conn);
-	}
+	if (shard->lists[LIST_HANDSHAKE].count + shard->hellos.count == 0)
+		return;
+	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
+	if (has_output)
+		(void)ring_enter(shard->ring, RING_NO_WAIT, 0);
+	for (uint32_t step = 0; step < SHARD_HANDSHAKES_PER_TURN; step++)
+		shard_handshake_step(shard);
 }
 
 /* Enough buffers are back for those who wait for them. */

@@ -20,7 +20,8 @@
 #define LISTENERS_MAX 64u /* of one hub: slots of a small table, never reused while closing */
 #define SHARD_MAIL_PER_TURN 4096u /* so that a flood of mail cannot starve the ring */
 #define SHARD_WORK_BYTES 65536u /* input one connection may have looked at in a turn */
-#define SHARD_HANDSHAKES_PER_TURN 2u /* a step costs some 0.3 ms in which nobody else is served */
+#define SHARD_HANDSHAKES_PER_TURN 1u /* a step costs some 0.15 ms in which nobody else is served */
+#define SHARD_STRANGERS_SHARE 8u /* of so many steps one is a stranger's, whatever is under way */
 #define SHARD_HELLOS_IN_ORDER 64u /* when more strangers wait the newest is next */
 #define SHARD_HELD_MAX 128u /* seen to arrive behind a pause: 40 to 90; a backlog may be more */
 /* Direct descriptors beside the connections': accepts behind a pause, and those being closed. */
@@ -112,6 +113,7 @@ struct shard {
 	struct history *history;
 	struct list lists[LIST_COUNT];
 	struct list hellos; /* of strangers; its links are in conn->hello */
+	uint32_t steps_under_way; /* since the last stranger's */
 	struct buffer_note *notes; /* one per provided buffer: the input queues */
 	struct send_block *blocks; /* free ones */
 	uint32_t blocks_count;

@@ -183,7 +183,7 @@ static int tls_result(struct tls *tls, int returned)
 	case SSL_ERROR_WANT_READ:
 		if (tls->is_input_blocked)
 			return tls_fail(tls);
-		return tls->input_left > 0 ? 0 : TLS_AGAIN;
+		return tls->input_left > 0 && !tls->is_step_over ? 0 : TLS_AGAIN;
 	case SSL_ERROR_ZERO_RETURN:
 		return TLS_CLOSED;
 	case SSL_ERROR_SYSCALL:
@@ -197,7 +197,7 @@ static int tls_result(struct tls *tls, int returned)
 	}
 }
 
-int tls_handshake(struct tls *tls, struct chain *out)
+static int handshake_go(struct tls *tls, struct chain *out)
 {
 	int status = 0, returned;
 
@@ -232,6 +232,22 @@ int tls_handshake(struct tls *tls, struct chain *out)
 	}
 	tls_leave(tls);
 	return status;
+}
+
+int tls_handshake_step(struct tls *tls, struct chain *out)
+{
+	int status;
+
+	tls->step_bytes = 0;
+	tls->is_stepping = true;
+	status = handshake_go(tls, out);
+	tls->is_stepping = tls->is_step_over = false;
+	return status;
+}
+
+int tls_handshake(struct tls *tls, struct chain *out)
+{
+	return handshake_go(tls, out);
 }
 
 bool tls_is_resumed(const struct tls *tls)

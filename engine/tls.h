@@ -75,8 +75,12 @@ void tls_input_drop(struct tls *tls); /* forget what is left of the slice */
 #define TLS_FAILED (-EPROTO) /* fatal; an alert may have been appended to out */
 #define TLS_NO_MEMORY (-ENOMEM)
 
-/* One step: 0 = done, TLS_AGAIN, TLS_FAILED, TLS_NO_MEMORY. Output (flights, alerts) goes to out. */
+/* As far as the slice goes: 0 = done, TLS_AGAIN, TLS_FAILED, TLS_NO_MEMORY. Output (flights, alerts) goes to
+ * out. */
 int tls_handshake(struct tls *tls, struct chain *out);
+/* The same, but a server stops with TLS_AGAIN and input left after each record that cost something, so that
+ * nobody waits for a client's certificate, signature and Finished in one. */
+int tls_handshake_step(struct tls *tls, struct chain *out);
 int tls_verify_refused(
 	const struct tls *tls); /* enum tls_refused: on_hello's or on_verify's word */
 

@@ -79,6 +79,7 @@ struct tls {
 	unsigned long error; /* OpenSSL's first */
 	uint64_t records_written; /* under the present key */
 	uint32_t handshake_bytes;
+	uint32_t step_bytes; /* of the step under way */
 	uint16_t post_debt; /* record.h: of messages that carry nothing */
 	uint8_t role; /* enum tls_role */
 	uint8_t state; /* enum tls_state */
@@ -87,6 +88,8 @@ struct tls {
 	bool has_hello; /* the first ClientHello was answered */
 	bool has_goodbye; /* we sent close_notify */
 	bool is_input_blocked; /* the BIO gives nothing any more */
+	bool is_stepping; /* the BIO gives no record after one that cost something */
+	bool is_step_over; /* it has not given one */
 	bool is_out_of_memory;
 	bool is_resumed; /* set when the handshake is done */
 };

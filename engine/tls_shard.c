@@ -24,7 +24,20 @@
 static const uint8_t tls_protocols[1 + TLS_PROTOCOL_BYTES + 1] = "\x09" TLS_PROTOCOL;
 static_assert(TLS_PROTOCOL_BYTES == 9, "the length in front of the protocol's name");
 
+#define RECORD_HEADER_BYTES 5u /* OpenSSL asks for it alone: we do not let it read ahead */
+#define STEP_BYTES_MIN 32u /* a change of cipher spec, of 6 bytes, is no step */
+
 /* ---- the BIO ---------------------------------------------------------------------------- */
+
+/* Whether the next record is for another step. Should OpenSSL ask for the five bytes within a record, a
+ * step ends earlier. */
+static bool step_is_over(struct tls *tls, size_t bytes)
+{
+	tls->is_step_over = tls->is_stepping && tls->role == TLS_SERVER &&
+		tls->state == TLS_STATE_HANDSHAKE && bytes == RECORD_HEADER_BYTES &&
+		tls->step_bytes >= STEP_BYTES_MIN;
+	return tls->is_step_over;
+}
 
 static int on_bio_read(BIO *bio, char *data, size_t bytes, size_t *done)
 {
@@ -35,7 +48,7 @@ static int on_bio_read(BIO *bio, char *data, size_t bytes, size_t *done)
 	BIO_clear_retry_flags(bio);
 	if (tls == NULL || tls->is_input_blocked)
 		return 0;
-	if (tls->input_left == 0) {
+	if (tls->input_left == 0 || step_is_over(tls, bytes)) {
 		BIO_set_retry_read(bio);
 		return 0;
 	}
@@ -50,6 +63,7 @@ static int on_bio_read(BIO *bio, char *data, size_t bytes, size_t *done)
 		tls->handshake_bytes += (uint32_t)bytes;
 	}
 	memcpy(data, tls->input, bytes);
+	tls->step_bytes += (uint32_t)bytes;
 	tls->input += bytes;
 	tls->input_left -= bytes;
 	*done = bytes;

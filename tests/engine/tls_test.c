@@ -321,6 +321,45 @@ static void pair_fini(struct end *client, struct end *server)
 	end_fini(server);
 }
 
+/* The client's last flight takes a server three steps: certificates, signature, Finished. Its first, and
+ * all of the server's for the client, is one. */
+static void tls_handshake_step_by_step(void **state)
+{
+	struct end client, server;
+	int steps = 0, status;
+	uint8_t *flight;
+	size_t bytes;
+
+	(void)state;
+	pair_init(&client, &server);
+	end_step(&client);
+	flight = chain_take(&client.out, &bytes);
+	tls_input(server.tls, flight, bytes);
+	assert_int_equal(tls_handshake_step(server.tls, &server.out), TLS_AGAIN);
+	assert_int_equal(tls_input_left(server.tls), 0);
+	free(flight);
+	flight = chain_take(&server.out, &bytes);
+	tls_input(client.tls, flight, bytes);
+	assert_int_equal(tls_handshake_step(client.tls, &client.out), 0);
+	assert_int_equal(tls_input_left(client.tls), 0);
+	free(flight);
+	flight = chain_take(&client.out, &bytes);
+	tls_input(server.tls, flight, bytes);
+	do {
+		assert_int_equal(server.verifies, steps > 0);
+		status = tls_handshake_step(server.tls, &server.out);
+		steps++;
+		assert_true(status == 0 || tls_input_left(server.tls) > 0);
+	} while (status == TLS_AGAIN);
+	assert_int_equal(status, 0);
+	assert_int_equal(steps, 3);
+	free(flight);
+	client.is_open = server.is_open = true;
+	converse(&client, &server, 4096);
+	assert_open(&client, &server);
+	pair_fini(&client, &server);
+}
+
 static void pair_open(struct end *client, struct end *server)
 {
 	pair_init(client, server);
@@ -1860,6 +1899,7 @@ static void measure(int count)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tls_handshake_step_by_step),
 		cmocka_unit_test(tls_handshake_in_slices),
 		cmocka_unit_test(tls_handshake_with_kinds_of_keys),
 		cmocka_unit_test(tls_handshake_with_long_chains),

@@ -156,7 +156,7 @@ static inline void sim_order(void)
 #define tls_input sim_tls_input
 #define tls_input_left sim_tls_input_left
 #define tls_input_drop sim_tls_input_drop
-#define tls_handshake sim_tls_handshake
+#define tls_handshake_step sim_tls_handshake_step
 #define tls_verify_refused sim_tls_verify_refused
 #define tls_resume sim_tls_resume
 #define tls_is_resumed sim_tls_is_resumed

@@ -413,7 +413,7 @@ void sim_tls_destroy(struct tls *tls);
 void sim_tls_input(struct tls *tls, const uint8_t *data, size_t bytes);
 size_t sim_tls_input_left(const struct tls *tls);
 void sim_tls_input_drop(struct tls *tls);
-int sim_tls_handshake(struct tls *tls, struct chain *out);
+int sim_tls_handshake_step(struct tls *tls, struct chain *out);
 int sim_tls_verify_refused(const struct tls *tls);
 ssize_t sim_tls_read(struct tls *tls, uint8_t *data, size_t bytes, struct chain *out);
 int sim_tls_write(struct tls *tls, const uint8_t *data, size_t bytes, struct chain *out);
@@ -512,10 +512,11 @@ void sim_tls_input_drop(struct tls *tls)
 		STUB(tls)->input_left = 0;
 }
 
-int sim_tls_handshake(struct tls *tls, struct chain *out)
+int sim_tls_handshake_step(struct tls *tls, struct chain *out)
 {
 	bool masked = fiber_mask(true);
-	int status = sim_tls_is_real ? tls_handshake(tls, out) : stub_handshake(STUB(tls), out);
+	int status =
+		sim_tls_is_real ? tls_handshake_step(tls, out) : stub_handshake(STUB(tls), out);
 
 	(void)fiber_mask(masked);
 	return status;
