@@ -29,7 +29,7 @@ struct attack_run {
 	ph_address remote;
 	struct pki *pki; /* who attackers and honest peers are */
 	struct random random;
-	char tried[160], expected[160], seen[640], honest[96];
+	char tried[160], expected[160], seen[1024], honest[96];
 	uint64_t memory_begin, memory_peak; /* resident bytes of this process */
 	unsigned fault_count;
 	char fault[320]; /* the first */

@@ -36,8 +36,12 @@ static uint32_t descriptors_count(void)
 static int on_hello(void *hub_user, const char *sni, struct ph_hello_answer *answer)
 {
 	struct victim *victim = hub_user;
+	clockid_t clock;
 
 	(void)sni;
+	atomic_fetch_add(&victim->hellos, 1);
+	if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
+		atomic_store(&victim->shard_clock, clock);
 	answer->credentials = ph_credentials_get(victim->credentials);
 	snprintf(answer->group, sizeof(answer->group), "%s", ATTACK_GROUP);
 	snprintf(answer->identity, sizeof(answer->identity), "victim");

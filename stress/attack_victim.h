@@ -54,6 +54,8 @@ struct victim {
 	struct ph_credentials *credentials;
 	struct id_map *finals;
 	_Atomic uint64_t opened, ended, twice, messages, bytes, poured;
+	_Atomic uint64_t hellos; /* ClientHellos that were answered, if only with an alert */
+	_Atomic clockid_t shard_clock; /* CPU time of the shard that answered the last of them */
 	_Atomic uint32_t reasons[VICTIM_REASONS]; /* of receipts, by number */
 	_Atomic uint64_t last_id;
 	pthread_mutex_t lock; /* the last receipt, and waiting for any change */
