@@ -400,14 +400,17 @@ undo:
 
 /* ---- crowds ------------------------------------------------------------------------------ */
 
-bool crowd_open(struct crowd *crowd, struct attack_run *run, const ph_address *to, uint32_t count)
+bool crowd_create(struct crowd *crowd, struct attack_run *run, uint32_t count_max)
 {
 	memset(crowd, 0, sizeof(*crowd));
-	crowd->members = calloc(count, sizeof(*crowd->members));
-	if (crowd->members == NULL) {
-		attack_fault(run, "no memory for %u attackers", count);
-		return false;
-	}
+	crowd->members = calloc(count_max, sizeof(*crowd->members));
+	if (crowd->members == NULL)
+		attack_fault(run, "no memory for %u attackers", count_max);
+	return crowd->members != NULL;
+}
+
+void crowd_add(struct crowd *crowd, const ph_address *to, uint32_t count)
+{
 	for (uint32_t i = 0; i < count; i++) {
 		struct crowd_member *member = &crowd->members[crowd->count];
 
@@ -418,8 +421,15 @@ bool crowd_open(struct crowd *crowd, struct attack_run *run, const ph_address *t
 		}
 		member->begin_ns = attack_now_ns();
 		crowd->count++;
+		crowd->live++;
 	}
-	crowd->live = crowd->count;
+}
+
+bool crowd_open(struct crowd *crowd, struct attack_run *run, const ph_address *to, uint32_t count)
+{
+	if (!crowd_create(crowd, run, count))
+		return false;
+	crowd_add(crowd, to, count);
 	if (crowd->count > 0)
 		return true;
 	attack_fault(run, "no attacker could connect: %s", strerror(errno));

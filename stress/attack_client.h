@@ -89,7 +89,10 @@ struct crowd {
 	uint32_t live;
 	uint32_t refused; /* whose connect failed */
 };
-/* Connect `count` sockets, each waiting for its connect. False: said so as a fault. */
+/* Connect sockets, each waiting for its connect: all at once, or as they come, up to count_max. False: said so
+ * as a fault. */
+bool crowd_create(struct crowd *crowd, struct attack_run *run, uint32_t count_max);
+void crowd_add(struct crowd *crowd, const ph_address *to, uint32_t count);
 bool crowd_open(struct crowd *crowd, struct attack_run *run, const ph_address *to, uint32_t count);
 /* Look for ends until all have ended or ms have passed. Every step_ms each live one says the next byte
  * of text (0: nobody says anything). */
