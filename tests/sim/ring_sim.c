@@ -292,8 +292,9 @@ static bool ring_is_full(const struct ring *ring)
 	return ring->pending_count + ring->taken_count >= ring->completions_max;
 }
 
-/* `later_ms` > 0: not before some of that. An answer without `more` frees the operation. */
-static void op_answer(struct ring *ring, struct op *op, int32_t result, bool more, int32_t buffer,
+/* `later_ms` > 0: not before some of that. An answer without `more` frees the operation.
+ * Whether it goes on: a full queue ends it, too. */
+static bool op_answer(struct ring *ring, struct op *op, int32_t result, bool more, int32_t buffer,
 	uint32_t later_ms)
 {
 	struct done *done;
@@ -325,6 +326,7 @@ static void op_answer(struct ring *ring, struct op *op, int32_t result, bool mor
 		op_check_source(op);
 		op_free(ring, op);
 	}
+	return more;
 }
 
 /* It worked, and is silent then. */
@@ -493,21 +495,17 @@ static bool socket_step(struct ring *ring, struct op *op)
 	return true;
 }
 
-static bool accept_step(struct ring *ring, struct op *op)
+/* Whether the operation goes on. */
+static bool accept_one(struct ring *ring, struct op *op)
 {
 	static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ECONNABORTED, EPERM};
 	struct net_socket *socket;
+	bool goes_on;
 	int32_t file;
 
-	if (op->doomed && (random_one_in(2) || !net_has_waiting(op->socket))) {
-		op_answer(ring, op, -ECANCELED, false, -1, 0);
-		return true;
-	}
-	if (!net_has_waiting(op->socket))
-		return false;
 	if (fault(sim_rates.accept, SIM_accept_error)) {
 		op_answer(ring, op, -errors[random_below(5)], false, -1, 0);
-		return true;
+		return false;
 	}
 	socket = net_accept(op->socket);
 	file = fault(sim_rates.accept, SIM_file_table_full) ? -ENFILE : file_take(ring, socket);
@@ -516,12 +514,26 @@ static bool accept_step(struct ring *ring, struct op *op)
 		net_reset(socket);
 		net_socket_put(socket);
 		op_answer(ring, op, file, false, -1, 0);
+		return false;
+	}
+	goes_on = !op->doomed && !fault(sim_rates.accept, SIM_accept_multishot_ended);
+	return op_answer(ring, op, file, goes_on, -1, 0);
+}
+
+/* One, or as the kernel does it: all that wait, in one go. */
+static bool accept_step(struct ring *ring, struct op *op)
+{
+	bool takes_all;
+
+	if (op->doomed && (random_one_in(2) || !net_has_waiting(op->socket))) {
+		op_answer(ring, op, -ECANCELED, false, -1, 0);
 		return true;
 	}
-	if (op->doomed || fault(sim_rates.accept, SIM_accept_multishot_ended))
-		op_answer(ring, op, file, false, -1, 0);
-	else
-		op_answer(ring, op, file, true, -1, 0);
+	if (!net_has_waiting(op->socket))
+		return false;
+	takes_all = random_one_in(2);
+	while (accept_one(ring, op) && takes_all && net_has_waiting(op->socket))
+		sim_count(SIM_accept_batch);
 	return true;
 }
 

@@ -30,7 +30,7 @@ uint32_t random_size(uint32_t most); /* 1 .. most, small ones more often */
 	X(cancel_partial_send) X(completion_late) X(completion_reordered) \
 	X(disconnect_refused) X(option_error) X(name_error) X(unsent_error) X(close_error) \
 	X(shutdown_error) X(socket_error) X(connect_error) X(connect_refused) X(connect_hangs) \
-	X(connect_cancelled) X(accept_error) X(accept_multishot_ended) X(file_table_full) \
+	X(connect_cancelled) X(accept_error) X(accept_batch) X(accept_multishot_ended) X(file_table_full) \
 	X(backlog_full) X(file_index_reused) X(waker_merged) X(waker_poll_ended) \
 	X(allocation_failed) X(allocation_drought) X(clock_jump) X(entropy_failed) \
 	X(listen_error) X(start_failed) X(cas_spurious) X(sender_preempted_inside) \
