@@ -604,6 +604,7 @@ static uint32_t file_run(struct point_list *list, struct total *total)
 	char line[512], scenario[64], kind[64], op[64], error[64], mode[64];
 	FILE *in = fopen(options.points, "r");
 	uint32_t run = 0;
+	uint64_t before;
 
 	if (in == NULL) {
 		perror(options.points);
@@ -627,8 +628,14 @@ static uint32_t file_run(struct point_list *list, struct total *total)
 		options.point = point;
 		options.once = strcmp(mode, "once") == 0;
 		options.for_ever = !options.once;
+		before = total->points;
 		if (chosen_run(list, total) != 1) {
 			fprintf(stderr, "%s: no such scenario or kind: %s", options.points, line);
+			exit(2);
+		}
+		if (total->points == before) {
+			fprintf(stderr, "%s: there is no such point any more: %s", options.points,
+				line);
 			exit(2);
 		}
 		run++;
