@@ -182,6 +182,7 @@ struct conn {
 	bool unacknowledged_known : 1;
 	bool slice_taken : 1; /* the head of the input is in TLS's hands */
 	bool send_broken : 1; /* a send has failed: nothing goes out any more, receive tells the end */
+	bool end_unsure : 1; /* a raw stream's bare end was seen while a send was in flight */
 	bool local_cause : 1; /* ended by ph_close: its reason is read at senders = 0 */
 	bool is_hello : 1; /* a stranger on the shard's list of hellos */
 	uint8_t close_stage; /* CLOSING: how much of the last operations is queued */

@@ -733,10 +733,12 @@ static void conn_on_stream_end(struct conn *conn)
 			error, NULL);
 		return;
 	}
-	conn_leave(conn,
-		conn->framing == PH_FRAMING_RAW && !conn->secure ? PH_REASON_REMOTE_CLOSE
-								 : PH_REASON_REMOTE_TRUNCATED,
-		PH_SIDE_REMOTE, false, NULL);
+	if (conn->framing != PH_FRAMING_RAW || conn->secure) {
+		conn_leave(conn, PH_REASON_REMOTE_TRUNCATED, PH_SIDE_REMOTE, false, NULL);
+		return;
+	}
+	conn->end_unsure = conn->ops[OP_SEND] > 0;
+	conn_leave(conn, PH_REASON_REMOTE_CLOSE, PH_SIDE_REMOTE, false, NULL);
 }
 
 /* close_notify: the end, once everything before it has been delivered. */

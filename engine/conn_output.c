@@ -350,6 +350,12 @@ static bool send_error_is_end(int32_t error)
  * tells why among it, and is delivered first: receive meets the same end and tells. */
 static void conn_on_send_error(struct conn *conn, int32_t result)
 {
+	/* This send took the reset from the socket, and the bare end that receive then saw was heard of first:
+	 * it was no end of the peer's stream. */
+	if (conn->end_unsure && result == -ECONNRESET && !conn->local_cause) {
+		conn_end(conn)->reason = PH_REASON_REMOTE_RESET;
+		conn_end(conn)->error = result;
+	}
 	if (conn->state == CONN_CLOSING)
 		return;
 	conn->send_broken = true;
@@ -373,6 +379,7 @@ void conn_on_sent(struct conn *conn, int32_t result)
 		conn_on_send_error(conn, result);
 		return;
 	}
+	conn->end_unsure = false;
 	assert((size_t)result <= conn->wire.bytes);
 	weight = chain_consume(&conn->wire, (size_t)result);
 	if (conn->wire.bytes == 0) {

@@ -172,6 +172,48 @@ static void close_after_a_remote_end_is_seen(void **state)
 	}
 }
 
+/*
+ * A raw stream's bare end while a send is in flight: the end of the peer's stream, unless that send turns out
+ * to have taken a reset from the socket, whose completion came behind. Found by the simulator.
+ */
+static void raw_end_behind_a_reset_that_a_send_took(void **state)
+{
+	static const struct {
+		int32_t sent;
+		uint32_t reason;
+		enum ph_how how;
+		int32_t error;
+	} ends[] = {
+		{4, PH_REASON_REMOTE_CLOSE, PH_GRACEFUL, 0},
+		{-ECONNRESET, PH_REASON_REMOTE_RESET, PH_ABORT, -ECONNRESET},
+	};
+	int32_t file;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		uint64_t id = harness_open_accepted(&it, PH_FRAMING_RAW, &file);
+		struct harness_peer *peer = harness_peer(&it, id);
+		struct script_op *sending;
+
+		script_hold(it.ring, 1u << SCRIPT_SEND);
+		assert_int_equal(harness_send(&it, id, "four", 4), 0);
+		harness_turns(&it, 2);
+		sending = script_find(it.ring, SCRIPT_SEND, file);
+		assert_non_null(sending);
+		script_answer(it.ring, script_find(it.ring, SCRIPT_RECV, file), 0);
+		harness_turns(&it, 2);
+		assert_int_equal(peer->closed, 0);
+		script_answer(it.ring, sending, ends[i].sent);
+		script_hold(it.ring, 0);
+		harness_turns(&it, 4);
+		assert_int_equal(peer->closed, 1);
+		assert_int_equal(peer->receipt.reason, ends[i].reason);
+		assert_int_equal(peer->receipt.side, PH_SIDE_REMOTE);
+		assert_int_equal(peer->receipt.how, ends[i].how);
+		assert_int_equal(peer->receipt.error, ends[i].error);
+	}
+}
+
 static void close_it(struct harness *harness, uint64_t id)
 {
 	static uint64_t last;
@@ -722,6 +764,7 @@ int main(void)
 		CASE(close_while_socket_is_pending),
 		CASE(close_before_a_remote_end_is_seen),
 		CASE(close_after_a_remote_end_is_seen),
+		CASE(raw_end_behind_a_reset_that_a_send_took),
 		CASE(close_inside_on_data_before_the_goodbye),
 		CASE(abort_inside_every_callback),
 		CASE(close_inside_on_connect_and_the_peer_goes_on),

@@ -65,8 +65,11 @@ static void reset_send(struct net_socket *socket)
 		peer->reset_coming = true;
 }
 
+uint64_t net_sockets_closed;
+
 static void socket_close(struct net_socket *socket)
 {
+	net_sockets_closed++;
 	TRACE1("socket %llu is closed", socket->number);
 	socket->closed = true;
 	socket->next_ns = sim_now_ns;

@@ -52,6 +52,8 @@ struct net_socket {
 	uint64_t owner; /* slot:24 | generation:32 of user_data, 0 none */
 };
 
+extern uint64_t net_sockets_closed; /* so far */
+
 struct net_socket *net_socket_create(void); /* one reference */
 void net_socket_get(struct net_socket *socket);
 void net_socket_put(struct net_socket *socket);
