@@ -28,6 +28,10 @@ if(PROGRAM_TARGETS)
 		INSTALL_RPATH "$ORIGIN/${LIB_FROM_BIN}")
 endif()
 
+if(TARGET peerhub-cli)
+	install(DIRECTORY hub/monitoring/ DESTINATION ${CMAKE_INSTALL_DATADIR}/peerhub)
+endif()
+
 set(PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/peerhub)
 foreach(kind shared static)
 	install(EXPORT peerhub-${kind} NAMESPACE peerhub:: FILE peerhub-${kind}.cmake

@@ -10,6 +10,7 @@ int group_main(int argc, char **argv);
 int hub_main(int argc, char **argv);
 int peer_main(int argc, char **argv);
 int ctl_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
 
 #endif

@@ -17,6 +17,7 @@ static const char usage[] =
 	"  hub     serve groups on an address: members meet here, and it relays between them\n"
 	"  peer    join, connect, send and receive files and lines\n"
 	"  ctl     ask and steer a running hub\n"
+	"  top     watch a running hub in a terminal\n"
 	"  doctor  say why a hub cannot run, or not run fast, on this machine\n"
 	"\n"
 	"\"peerhub COMMAND --help\" tells more. \"peerhub --version\" names the version.\n"
@@ -34,6 +35,7 @@ static int run(int argc, char **argv)
 		{"hub", hub_main},
 		{"peer", peer_main},
 		{"ctl", ctl_main},
+		{"top", top_main},
 		{"doctor", doctor_main},
 	};
 

@@ -6,5 +6,7 @@ if(TARGET peerhub-cli)
 	target_link_libraries(hub_many_peers PRIVATE peerhub_flags peerhub)
 	add_test(NAME hub_dashboard_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/dashboard_test.sh
 		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
-	set_tests_properties(hub_dashboard_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+	add_test(NAME hub_top_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/top_test.sh
+		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
+	set_tests_properties(hub_dashboard_test hub_top_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endif()

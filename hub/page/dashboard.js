@@ -326,7 +326,14 @@ function openRow(row, item) {
 	if (hub.may_close)
 		row.append(row.act);
 }
-const rows = new Map(); /* id to row, those on the page: a button keeps its focus */
+/* What is drawn anew, or moves, must not take the keyboard's place away. */
+function keepFocus(draw) {
+	const held = document.activeElement;
+	draw();
+	if (held && held !== document.activeElement && held.isConnected)
+		held.focus({preventScroll: true});
+}
+const rows = new Map(); /* id to row, those on the page */
 function showOpen(page) {
 	if (page.matched > 0 && page.offset >= page.matched) {
 		view.offset = Math.floor((page.matched - 1) / PAGE_ROWS) * PAGE_ROWS;
@@ -565,7 +572,7 @@ async function turn() {
 	else if (ended)
 		showEnded(listed.ended || (listed.connection && listed.state === "ended" ? [listed.connection] : listed.connections || []));
 	else
-		showOpen(listed);
+		keepFocus(() => showOpen(listed));
 	say("live", "up " + duration(hub.uptime_ms + Date.now() - hubAt));
 }
 let hubAt = 0;

@@ -14,7 +14,7 @@ import select
 import subprocess
 import time
 
-WAIT_S = 60
+WAIT_S = 240  # of a machine with much else to do
 
 
 class Browser:

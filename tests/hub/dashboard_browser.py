@@ -74,7 +74,7 @@ def check(browser, port, token, hostile, directory):
     page.value("document.querySelector('#search').dispatchEvent(new Event('input'))")
     page.until(ROWS + " >= 7")
     page.click("#head-open th:nth-child(1) button")
-    page.until("document.querySelector('#head-open th').getAttribute('aria-sort') === 'descending'")
+    page.until("document.querySelector('#head-open th').getAttribute('aria-sort') === 'ascending'")
     # Close one: without the token it stays, with it it goes; its neighbors stay.
     page.until("[...document.querySelectorAll('.person')].length >= 7")
     victim = page.value("[...document.querySelectorAll('#body-open tr')].find(r => r.textContent.includes('Third')).dataset.id")

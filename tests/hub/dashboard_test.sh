@@ -19,6 +19,12 @@ member third 'Third'
 peers third 2
 timeout -k 5 100 python3 "$here/dashboard_ask.py" "$port" "$token" "$hostile_id" "$hostile" "$here/../../hub/page" \
 	2>"$dir/err" || fail "the dashboard"
+# What alerts and the Grafana dashboard name is there.
+python3 -c 'import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end="")' \
+	"http://127.0.0.1:$metrics_port/metrics" >"$dir/metrics" || fail "/metrics"
+python3 "$here/monitoring_check.py" "$dir/metrics" "$here/../../hub/monitoring" >"$dir/out" 2>"$dir/err" ||
+	fail "the files for monitoring name what no hub serves"
 kill -0 "$hub" 2>/dev/null || fail "the hub has ended"
 grep -q 'dashboard_refused' "$dir/hub.err" || fail "a wrong token is not in the log"
 hub_end || fail "the hub ended with $?"

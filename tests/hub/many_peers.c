@@ -4,8 +4,8 @@
  *   many_peers HOME INVITATION IDENTITY HOST:PORT COUNT [talk|churn]
  *
  * Prints "open COUNT" once they all are, then "left N" whenever there are fewer. `talk` sends small messages of a type
- * that the hub ignores on some of them; `churn` closes and opens some again as well. Ends on a signal or after ten
- * minutes.
+ * that the hub ignores on some of them; `churn` closes and opens some again as well. Ends on a signal or after half
+ * an hour.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@
 #include "hub/text.h"
 #include "peerhub/extras.h"
 
-#define SECONDS_MAX 600u
+#define SECONDS_MAX 1800u
 #define COUNT_MAX 16384u
 #define OPENING_MAX 64u /* at once */
 

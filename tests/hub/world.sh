@@ -68,7 +68,7 @@ listen = 127.0.0.1:$port
 token-file = $dir/token
 ${1:-}
 INI
-	"$program" hub --config "$dir/hub.ini" --for 600 >"$dir/hub.out" 2>"$dir/hub.err" </dev/null &
+	"$program" hub --config "$dir/hub.ini" --for 1800 >"$dir/hub.out" 2>"$dir/hub.err" </dev/null &
 	hub=$!
 	pids+=("$hub")
 	until_true grep -q '^ready' "$dir/hub.out"

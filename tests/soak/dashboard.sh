@@ -35,7 +35,7 @@ check)
 	peers plain 1
 	member third 'Third'
 	peers third 2
-	timeout -k 5 400 python3 tests/hub/dashboard_browser.py "$browser" "$port" "$token" "$hostile" "$output" ||
+	timeout -k 5 1500 python3 tests/hub/dashboard_browser.py "$browser" "$port" "$token" "$hostile" "$output" ||
 		give_up "the page"
 	;;
 pictures)
@@ -46,13 +46,13 @@ pictures)
 	done
 	member hostile $'<script>alert(1)</script> \u202e turned'
 	peers hostile 3 talk
-	timeout -k 5 400 python3 tests/hub/dashboard_browser.py --pictures "$browser" "$port" "$output" || give_up "pictures"
+	timeout -k 5 1500 python3 tests/hub/dashboard_browser.py --pictures "$browser" "$port" "$output" || give_up "pictures"
 	echo "soak dashboard: pictures are in $output"
 	;;
 large)
 	member crowd 'The Crowd'
 	peers crowd "$count" talk
-	timeout -k 5 400 python3 tests/hub/dashboard_browser.py --large "$browser" "$port" "$output" "$count" ||
+	timeout -k 5 1500 python3 tests/hub/dashboard_browser.py --large "$browser" "$port" "$output" "$count" ||
 		give_up "many"
 	;;
 esac
