@@ -104,7 +104,7 @@ static int on_data(void *user, uint64_t id, void *connection, const uint8_t *typ
 }
 
 static const struct ph_callbacks callbacks = {
-	on_hello, on_verify, nullptr, on_open, on_data, nullptr, on_closed};
+	on_hello, on_verify, nullptr, on_open, on_data, nullptr, on_closed, nullptr};
 
 /* ---- life ---- */
 

@@ -139,7 +139,7 @@ def _echo(tls, size, connections, placement=SAME, short=True):
         placement=placement,
         short=short,
         short_subjects=(OURS,) + TLS_PEERS if tls else None,
-        dear=tls and connections >= 10000,
+        dear=connections >= 10000,
     )
 
 
