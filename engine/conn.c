@@ -8,6 +8,7 @@
 #include "engine/hub.h"
 #include "engine/memory.h"
 #include "engine/shard.h"
+#include "engine/trace.h"
 #include "engine/wire.h"
 
 #include <errno.h>
@@ -102,6 +103,8 @@ void conn_enter(struct conn *conn, enum conn_state next)
 	assert(conn_moves[conn->state] & MOVE(next));
 	if (conn->state == CONN_HANDSHAKE)
 		shard_hello_remove(conn->shard, conn);
+	TRACE_CONN_STATE(conn_id(conn), conn->state, (uint8_t)next, conn->shard->index,
+		conn_end(conn)->reason);
 	conn->state = (uint8_t)next;
 	conn_check(conn);
 }

@@ -10,3 +10,7 @@ if(TARGET peerhub-cli)
 		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
 	set_tests_properties(hub_dashboard_test hub_top_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endif()
+
+if(PEERHUB_PROBES AND TARGET peerhub AND NOT PEERHUB_SANITIZE)
+	add_test(NAME probes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/probes_test.sh $<TARGET_FILE:peerhub> ${CMAKE_READELF})
+endif()
