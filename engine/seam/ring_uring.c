@@ -100,9 +100,10 @@ static void ring_teardown(struct io_uring *uring)
 
 /* All that the operations below ask for, and no more. The newest one comes last: a kernel that has never heard
  * of it refuses the whole list, and gets it without. */
-static const uint8_t ring_opcodes[] = {IORING_OP_POLL_ADD, IORING_OP_ACCEPT, IORING_OP_SOCKET,
-	IORING_OP_URING_CMD, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG,
-	IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN, IORING_OP_CLOSE, COMPAT_OP_BIND};
+static const uint8_t ring_opcodes[] = {IORING_OP_NOP, IORING_OP_POLL_ADD, IORING_OP_ACCEPT,
+	IORING_OP_SOCKET, IORING_OP_URING_CMD, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND,
+	IORING_OP_SENDMSG, IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
+	COMPAT_OP_BIND};
 #define OPCODE_COUNT (sizeof(ring_opcodes) / sizeof(ring_opcodes[0]))
 
 /* io_uring_enable_rings and io_uring_register_restrictions are in liburing 2.3's header, and not in its shared
