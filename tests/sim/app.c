@@ -687,9 +687,9 @@ static int on_verify(void *context, uint64_t id, int accepted, const char *sni,
 		strcpy(verdict->refusal, "the user refuses");
 		return -EACCES;
 	}
+	record->tls = chain->count == 0 ? PH_TLS_NONE : PH_TLS_MUTUAL;
 	if (chain->count == 0)
 		return 0;
-	record->tls = PH_TLS_MUTUAL;
 	name = tls_sim_name(&chain->der[0]);
 	if (name < 0)
 		breach("on_verify of %llx with a chain that nobody showed", (unsigned long long)id);
