@@ -135,7 +135,7 @@ def ratios(judgements, name="ratios"):
     axes.minorticks_off()
     axes.axvline(1, color=MUTED, linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("ours as a part of theirs; upright stroke: the goal; the farther left, the better")
+    axes.set_xlabel("ours as a part of theirs; upright stroke: the goal; the farther left, the better", loc="right")
     return to_svg(figure, name)
 
 
