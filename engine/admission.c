@@ -180,6 +180,14 @@ bool conn_admit(struct conn *conn)
 	return false;
 }
 
+bool conn_waited_for_share(struct conn *conn)
+{
+	if (!conn->is_hello || limits_value(conn_limits(conn), PH_LIMIT_HANDSHAKE_SHARE) >= 100)
+		return false;
+	conn_refuse_reset(conn, PH_LIMIT_HANDSHAKE_SHARE);
+	return true;
+}
+
 /* ---- behind TLS ------------------------------------------------------------------------- */
 
 static struct hash_key twin_key(const struct conn *conn)

@@ -27,6 +27,8 @@ bool conn_awaits_name(const struct conn *conn);
 /* False: it was refused, and is ending. */
 bool conn_admit(struct conn *conn);
 bool conn_admit_named(struct conn *conn);
+/* Its handshake's time is over. True: its turn never came, for handshake_share, and it was refused for that. */
+bool conn_waited_for_share(struct conn *conn);
 void conn_admitted(struct conn *conn);
 void conn_handshake_over(struct conn *conn); /* open or closing, no matter which or how often */
 void conn_release(struct conn *conn); /* at senders = 0 for ever */

@@ -8,6 +8,7 @@
 #include "engine/digest.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
+#include "engine/slow.h"
 #include "engine/stack.h"
 #include "engine/wire.h"
 
@@ -97,9 +98,22 @@ static int budgets_take(struct home *home, struct slot *slot, uint32_t weight)
 	}
 	if (budget_take(slot, budget, weight))
 		return 0;
+	/* Over its budget by as much again: the owner makes room. */
+	if (slow_drops(home->shard->hub) &&
+		!(atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_RAW) &&
+		budget_take(slot, 2 * budget, weight)) {
+		(void)slow_mark(slot);
+		return 0;
+	}
 	if (is_counted)
 		limits_give_bytes(limits, weight);
 	return -EAGAIN;
+}
+
+/* The queue was full: the owner is to know. From inside; true: leave with mail. */
+static bool is_news(const struct home *home, struct slot *slot)
+{
+	return slow_is_watched(home->shard->hub) && slow_mark(slot);
 }
 
 static struct chunk *chunk_fill(const uint8_t *type, const struct ph_part *parts,
@@ -148,6 +162,13 @@ static void slot_count_queued(struct slot *slot, uint32_t weight)
 	atomic_fetch_add_explicit(&slot->messages_queued, 1, memory_order_relaxed);
 }
 
+/* By mail, also from the owner's own thread: not from inside the user's call. */
+static void tell_owner(struct home *home, struct slot *slot, uint64_t id, uint64_t tag)
+{
+	if (slot_send_enter(slot, slot_id_generation(id), tag) && slot_send_leave(slot))
+		shard_post_slot(home, slot);
+}
+
 /* On the owning shard nobody can free the connection under us: no counting in, no mail. What other
  * threads pushed before goes first. */
 static int send_as_owner(
@@ -160,14 +181,20 @@ static int send_as_owner(
 		atomic_load_explicit(&slot->tag, memory_order_relaxed) != tag)
 		return -ENOENT;
 	status = budgets_take(home, slot, chunk->weight);
-	if (status == -EAGAIN)
+	if (status == -EAGAIN) {
 		SHARD_COUNT(conn->shard, sends_would_block);
+		if (is_news(home, slot))
+			tell_owner(home, slot, id, tag);
+	}
 	if (status < 0)
 		return status;
 	slot_count_queued(slot, chunk->weight);
 	slot_take_chunks(slot, &conn->out);
 	chain_push(&conn->out, chunk);
 	conn_flush_later(conn);
+	if (slow_drops(home->shard->hub) &&
+		(atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_SLOW))
+		tell_owner(home, slot, id, tag); /* there may be something to drop */
 	return 0;
 }
 
@@ -180,7 +207,9 @@ static int send_from_outside(
 		return -ENOENT;
 	status = budgets_take(home, slot, chunk->weight);
 	if (status < 0) {
-		if (slot_unpin(slot))
+		bool is_mail = status == -EAGAIN && is_news(home, slot);
+
+		if (is_mail ? slot_send_leave(slot) : slot_unpin(slot))
 			shard_post_slot(home, slot);
 		return status;
 	}

@@ -4,10 +4,12 @@
  */
 #include "engine/conn.h"
 
+#include "engine/admission.h"
 #include "engine/check.h"
 #include "engine/hub.h"
 #include "engine/memory.h"
 #include "engine/shard.h"
+#include "engine/slow.h"
 #include "engine/trace.h"
 #include "engine/wire.h"
 
@@ -199,6 +201,7 @@ void conn_on_mail(struct conn *conn, uint64_t word)
 		if (!(flags & SLOT_PAUSED) && conn->blocked)
 			conn_unblock(conn);
 		conn_reading_update(conn);
+		conn_slow_look(conn);
 	}
 	if (conn->state == CONN_CLOSING)
 		conn_close_join(conn);
@@ -274,7 +277,7 @@ static void conn_on_ping_timer(struct conn *conn)
 	uint64_t dead_ns = (uint64_t)options->timeout_dead_ms * 1000000u;
 	uint64_t active = atomic_load_explicit(&conn->time_active_ns, memory_order_relaxed);
 
-	if (conn->framing == PH_FRAMING_RAW)
+	if (!conn_slow_deadline(conn) || conn->framing == PH_FRAMING_RAW)
 		return;
 	conn_resume_drop(conn); /* it would have come behind WELCOME */
 	/* Who does not read cannot hear: silence counts while receive is armed, from when it was. */
@@ -297,7 +300,8 @@ static void conn_on_ping_timer(struct conn *conn)
 		if (conn_control(conn, ping, sizeof(ping)) == 0)
 			SHARD_COUNT(shard, pings_sent);
 	}
-	timer_arm(&shard->timers, &conn->timer, shard->now_ns + interval_ns);
+	timer_arm(
+		&shard->timers, &conn->timer, shard->now_ns + conn_slow_wait_ns(conn, interval_ns));
 }
 
 void conn_on_timer(struct conn *conn)
@@ -309,6 +313,8 @@ void conn_on_timer(struct conn *conn)
 		break;
 	case CONN_HANDSHAKE:
 		SHARD_COUNT(conn->shard, handshakes_timed_out);
+		if (conn_waited_for_share(conn))
+			break;
 		conn_fail(conn, PH_REASON_TRANSPORT_HANDSHAKE_TIMEOUT, -ETIMEDOUT,
 			"the TLS handshake took too long");
 		break;

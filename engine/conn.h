@@ -296,6 +296,7 @@ void conn_on_sent(struct conn *conn, int32_t result);
 /* A control message, behind everything queued; no weight. 0 or -ENOMEM. */
 int conn_control(struct conn *conn, const void *message, size_t bytes);
 void conn_output_clear(struct conn *conn);
+void conn_budget_give_back(struct conn *conn, size_t weight); /* may call on_writable */
 
 /* ---- conn_close.c ------------------------------------------------------------------------ */
 /* The owner's own endings. Each latches its cause, unless a local close has won the slot word. */

@@ -15,6 +15,7 @@
 #include "engine/hub.h"
 #include "engine/memory.h"
 #include "engine/shard.h"
+#include "engine/slow.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -145,9 +146,17 @@ static int out_to_wire(struct conn *conn)
 			return 0; /* a REFUSE cannot be said before it */
 		return out_encrypt(conn);
 	}
-	for (struct chunk *chunk = conn->out.head; chunk != NULL; chunk = chunk->next)
-		message_count(conn, chunk);
-	chain_move(&conn->wire, &conn->out);
+	if (!slow_drops(conn->shard->hub)) {
+		for (struct chunk *chunk = conn->out.head; chunk != NULL; chunk = chunk->next)
+			message_count(conn, chunk);
+		chain_move(&conn->wire, &conn->out);
+		return 0;
+	}
+	/* What is in wire is on its way; the rest can still make room. */
+	while (conn->out.head != NULL && conn->wire.bytes < FLUSH_BYTES_MAX) {
+		message_count(conn, conn->out.head);
+		chain_push(&conn->wire, chain_pop(&conn->out));
+	}
 	return 0;
 }
 
@@ -259,7 +268,7 @@ static bool conn_may_send(const struct conn *conn)
 
 /* ---- kernel -> budget ------------------------------------------------------------------- */
 
-static void budget_give_back(struct conn *conn, size_t weight)
+void conn_budget_give_back(struct conn *conn, size_t weight)
 {
 	struct slot *slot = conn_slot(conn);
 	struct ph_hub *hub = conn->shard->hub;
@@ -274,6 +283,7 @@ static void budget_give_back(struct conn *conn, size_t weight)
 		limits_give_bytes(hub->limits, weight);
 	if (left > conn->shard->home->send_queue_bytes / 2 || conn->state != CONN_OPEN)
 		return;
+	conn_slow_over(conn);
 	if (!(atomic_load(&slot->flags) & SLOT_WANT_WRITABLE))
 		return;
 	if (!(atomic_fetch_and(&slot->flags, ~SLOT_WANT_WRITABLE) & SLOT_WANT_WRITABLE))
@@ -301,7 +311,7 @@ static void conn_flush_broken(struct conn *conn)
 	chain_clear(&conn->wire);
 	out_clear(conn);
 	conn->wire_weight = 0;
-	budget_give_back(conn, weight);
+	conn_budget_give_back(conn, weight);
 }
 
 /* At most one send per connection and turn. */
@@ -397,7 +407,7 @@ void conn_on_sent(struct conn *conn, int32_t result)
 		atomic_load_explicit(&conn->bytes_sent, memory_order_relaxed) + weight,
 		memory_order_relaxed);
 	shard_count(conn->shard, COUNTER_bytes_sent, weight);
-	budget_give_back(conn, weight);
+	conn_budget_give_back(conn, weight);
 	if (conn->wire.bytes > 0 || conn->out.head != NULL || conn->state == CONN_DRAINING ||
 		conn->state == CONN_LEAVING)
 		conn_flush_later(conn);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define RING_SUBMIT_ENTRIES 1024u
+#define HANDSHAKE_SAVED_NS 100000000u
 #define UNARMED_WAIT_NS 1000000u
 
 static _Thread_local struct shard *shard_of_thread;
@@ -644,6 +645,46 @@ static void shard_pass(struct shard *shard, enum conn_list kind, uint32_t count_
 			visit(conn);
 }
 
+static bool shard_has_handshakes(const struct shard *shard)
+{
+	return shard->lists[LIST_HANDSHAKE].count > 0 || shard->hellos.count > 0;
+}
+
+/* The share of the time since the last look, saved up for a tenth of a second; 0: no limit. */
+static uint64_t handshake_share(const struct shard *shard)
+{
+	uint64_t share = limits_value(shard->hub->limits, PH_LIMIT_HANDSHAKE_SHARE);
+
+	return share < 100 ? share : 0;
+}
+
+static bool shard_may_handshake(struct shard *shard)
+{
+	uint64_t share = handshake_share(shard);
+	uint64_t since_ns = shard->now_ns - shard->handshake_seen_ns;
+
+	if (share == 0)
+		return true;
+	shard->handshake_seen_ns = shard->now_ns;
+	if (since_ns > HANDSHAKE_SAVED_NS)
+		shard->handshake_credit_ns = HANDSHAKE_SAVED_NS;
+	else
+		shard->handshake_credit_ns += (int64_t)(since_ns * share / 100);
+	if (shard->handshake_credit_ns > (int64_t)HANDSHAKE_SAVED_NS)
+		shard->handshake_credit_ns = HANDSHAKE_SAVED_NS;
+	return shard->handshake_credit_ns > 0;
+}
+
+/* How long none may be gone on with. */
+static uint64_t shard_handshakes_wait_ns(const struct shard *shard)
+{
+	uint64_t share = handshake_share(shard);
+
+	if (share == 0 || shard->handshake_credit_ns > 0)
+		return 0;
+	return (uint64_t)(1 - shard->handshake_credit_ns) * 100 / share;
+}
+
 /*
  * Handshakes under way go first, in order: work was spent on them. But who trickles bytes into many of them
  * must not keep strangers out: every eighth step is theirs. Of strangers the oldest is next; when so many
@@ -673,14 +714,18 @@ static void shard_handshake_step(struct shard *shard)
 static void shard_handshakes(struct shard *shard)
 {
 	bool has_output = shard->lists[LIST_FLUSH].count > 0;
+	uint64_t begun_ns;
 
-	if (shard->lists[LIST_HANDSHAKE].count + shard->hellos.count == 0)
+	if (!shard_has_handshakes(shard) || !shard_may_handshake(shard))
 		return;
 	shard_pass(shard, LIST_FLUSH, UINT32_MAX, conn_flush);
 	if (has_output)
 		(void)ring_enter(shard->ring, RING_NO_WAIT, 0);
+	begun_ns = handshake_share(shard) != 0 ? clock_now_ns() : 0;
 	for (uint32_t step = 0; step < SHARD_HANDSHAKES_PER_TURN; step++)
 		shard_handshake_step(shard);
+	if (begun_ns != 0)
+		shard->handshake_credit_ns -= (int64_t)(clock_now_ns() - begun_ns);
 }
 
 /* Enough buffers are back for those who wait for them. */
@@ -720,12 +765,16 @@ static void shard_on_timer(void *context, struct timer *timer)
 	conn_on_timer((struct conn *)(void *)((char *)timer - offsetof(struct conn, timer)));
 }
 
+static bool shard_may_step(const struct shard *shard)
+{
+	return shard_has_handshakes(shard) && shard_handshakes_wait_ns(shard) == 0;
+}
+
 static bool shard_is_idle(const struct shard *shard)
 {
-	return shard->lists[LIST_WORK].count == 0 && shard->lists[LIST_HANDSHAKE].count == 0 &&
-		shard->hellos.count == 0 && shard->lists[LIST_FLUSH].count == 0 &&
-		shard->lists[LIST_CLOSE].count == 0 && shard->refused_count == 0 &&
-		!shard_may_feed(shard);
+	return shard->lists[LIST_WORK].count == 0 && !shard_may_step(shard) &&
+		shard->lists[LIST_FLUSH].count == 0 && shard->lists[LIST_CLOSE].count == 0 &&
+		shard->refused_count == 0 && !shard_may_feed(shard);
 }
 
 static void shard_wait(struct shard *shard, bool may_wait)
@@ -740,6 +789,8 @@ static void shard_wait(struct shard *shard, bool may_wait)
 	SHARD_COUNT(shard, enters);
 	if (next_ns != UINT64_MAX)
 		timeout_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+	if (shard_has_handshakes(shard) && timeout_ns > shard_handshakes_wait_ns(shard))
+		timeout_ns = shard_handshakes_wait_ns(shard);
 	if (!shard->wake_armed && timeout_ns > UNARMED_WAIT_NS)
 		timeout_ns = UNARMED_WAIT_NS;
 	if (!may_wait || timeout_ns == 0 || !shard_is_idle(shard) ||

@@ -104,6 +104,8 @@ struct shard {
 	uint64_t heard_ns; /* what had come in before this time has been looked at */
 	uint64_t unheard_ns; /* … and will be after so many more completions; 0: nothing is left */
 	uint32_t unheard_count;
+	int64_t handshake_credit_ns; /* time that handshakes may still take: limit handshake_share */
+	uint64_t handshake_seen_ns; /* when it was added to last */
 	uint64_t lag_ns,
 		lag_seen_ns; /* how long turns took lately, and when that was last looked at */
 	struct timer_wheel timers;

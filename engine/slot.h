@@ -67,6 +67,7 @@ enum slot_state {
 #define SLOT_WANT_WRITABLE 1u /* a sender was told -EAGAIN: one on_writable is owed */
 #define SLOT_PAUSED 2u /* ph_pause: stop reading */
 #define SLOT_RAW 4u /* framing raw: no message head; constant while open */
+#define SLOT_SLOW 8u /* the queue was full and has not been half empty since: engine/slow.h */
 #define SLOT_NOTICE_ONE 0x10000u /* the upper half counts what ph_notice sent */
 
 struct slot {

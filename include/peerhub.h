@@ -365,7 +365,7 @@ struct ph_statistics {
 	X(cancel_none) X(cancel_already) X(mail_posted) X(mail_handled) X(wakes) X(enters) \
 	X(turns) X(accept_paused) X(accept_errors) X(slots_retired) X(reads_paused) \
 	X(no_memory) X(loop_ns_max) X(callback_retries) X(close_resubmits) \
-	X(resumes_issued) X(resumes_kept) X(resumes_missed) X(resumes_accepted) X(resumes_dialled)
+	X(slow_consumers) X(messages_dropped) X(resumes_issued) X(resumes_kept) X(resumes_missed) X(resumes_accepted) X(resumes_dialled)
 /* clang-format on */
 #define PH_COUNTER_FIELD(name) uint64_t name;
 	PH_COUNTERS(PH_COUNTER_FIELD)

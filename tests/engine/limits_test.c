@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,7 @@ static void values_change_but_not_what_is_counted(void **state)
 /* ---- a hub ------------------------------------------------------------------------------ */
 
 #define CLIENTS 8u
+#define NUMBER_BYTES 16383u /* of a message that carries a number */
 
 struct end {
 	bool opened, closed;
@@ -245,7 +247,9 @@ static struct {
 	uint32_t accepted_open, slow;
 	uint64_t last_accepted;
 	struct ph_receipt last; /* the last end on the hub's side */
-	bool stuck; /* the clients take nothing */
+	atomic_bool stuck; /* the clients take nothing */
+	uint32_t numbers, number_last, number_wanted; /* messages that a client took */
+	bool out_of_order;
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static int on_verify(void *hub_user, uint64_t id, int accepted, const char *sni,
@@ -275,6 +279,19 @@ static void on_open(void *hub_user, uint64_t id, void *user, const struct ph_ope
 	pthread_mutex_unlock(&world.lock);
 }
 
+static void number_take(const uint8_t *data)
+{
+	uint32_t number;
+
+	memcpy(&number, data, sizeof(number));
+	pthread_mutex_lock(&world.lock);
+	if (world.numbers++ > 0 && number <= world.number_last)
+		world.out_of_order = true;
+	world.number_last = number;
+	pthread_cond_broadcast(&world.changed);
+	pthread_mutex_unlock(&world.lock);
+}
+
 static int on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
 	const uint8_t *data, size_t bytes)
 {
@@ -282,9 +299,11 @@ static int on_data(void *hub_user, uint64_t id, void *user, const uint8_t *type,
 	(void)id;
 	(void)user;
 	(void)type;
-	(void)data;
-	(void)bytes;
-	return world.stuck ? -EAGAIN : 0;
+	if (atomic_load(&world.stuck))
+		return -EAGAIN;
+	if (bytes == NUMBER_BYTES)
+		number_take(data);
+	return 0;
 }
 
 static void on_closed(void *hub_user, uint64_t id, void *user, const struct ph_receipt *receipt)
@@ -344,7 +363,9 @@ static void world_begin(struct ph_options options, enum ph_framing framing)
 	options.shard_count = 2;
 	options.connections_per_shard = 64;
 	world.count = world.accepted_open = world.slow = 0;
-	world.stuck = false;
+	atomic_store(&world.stuck, false);
+	world.numbers = world.number_last = 0;
+	world.out_of_order = false;
 	memset(world.ends, 0, sizeof(world.ends));
 	memset(&world.last, 0, sizeof(world.last));
 	if (ph_hub_start(&options, &callbacks, &world.hub, why) < 0 ||
@@ -569,6 +590,25 @@ static int fill(size_t bytes)
 	return status;
 }
 
+/* The number as a message; whether it was accepted. */
+static uint32_t number_send(uint32_t number)
+{
+	static const uint8_t type[16] = {1};
+	static uint8_t data[NUMBER_BYTES];
+	struct ph_part part = {data, sizeof(data)};
+	int status;
+
+	memcpy(data, &number, sizeof(number));
+	status = ph_send(world.last_accepted, 1, type, &part, 1);
+	assert_true(status == 0 || status == -EAGAIN);
+	return status == 0;
+}
+
+static bool the_last_number_has_come(void)
+{
+	return world.numbers > 0 && world.number_last == world.number_wanted;
+}
+
 static void all_queues_are_full(void **state)
 {
 	struct ph_limit_state states[PH_LIMIT_COUNT];
@@ -576,11 +616,102 @@ static void all_queues_are_full(void **state)
 	(void)state;
 	world_begin(with(PH_LIMIT_SEND_TOTAL, 300000), PH_FRAMING_MESSAGE);
 	assert_true(dial(PH_FRAMING_MESSAGE, "g.x", "a.x"));
-	world.stuck = true;
+	atomic_store(&world.stuck, true);
 	assert_int_equal(fill(65536), -ENOMEM);
 	ph_limits_read(world.hub, states);
 	assert_true(states[PH_LIMIT_SEND_TOTAL].use <= 300000);
 	assert_int_equal(states[PH_LIMIT_SEND_TOTAL].refusals, 1);
+	world_end();
+}
+
+/* ---- slow consumers ---------------------------------------------------------------------- */
+
+static uint32_t slow_count(void)
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&world.lock);
+	count = world.slow;
+	pthread_mutex_unlock(&world.lock);
+	return count;
+}
+
+static bool the_hub_has_ended_it(void)
+{
+	return world.last.reason != 0;
+}
+
+/* Whatever the kernel takes is filled up again, until it has been warned of, or has ended. */
+static void keep_full(bool until_end)
+{
+	for (int i = 0; i < 60000; i++) {
+		if (fill(16384) == -ENOENT || (!until_end && slow_count() > 0))
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	fail_msg("a minute is over");
+}
+
+static void who_stays_slow_is_closed(void **state)
+{
+	struct ph_options options = {
+		.slow = PH_SLOW_CLOSE, .slow_ms = 50, .send_queue_bytes = 65536};
+
+	(void)state;
+	world_begin(options, PH_FRAMING_MESSAGE);
+	assert_true(dial(PH_FRAMING_MESSAGE, "g.x", "a.x"));
+	atomic_store(&world.stuck, true);
+	keep_full(true);
+	wait_until(the_hub_has_ended_it);
+	assert_true(slow_count() > 0); /* before the end */
+	assert_int_equal(world.last.reason, PH_REASON_LIMIT_SLOW);
+	assert_int_equal(world.last.how, PH_ABORT);
+	world_end();
+}
+
+static void who_blocks_is_only_warned_of(void **state)
+{
+	struct ph_options options = {.slow_ms = 1, .send_queue_bytes = 65536};
+
+	(void)state;
+	world_begin(options, PH_FRAMING_MESSAGE);
+	assert_true(dial(PH_FRAMING_MESSAGE, "g.x", "a.x"));
+	atomic_store(&world.stuck, true);
+	keep_full(false);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	assert_true(slow_count() > 0);
+	pthread_mutex_lock(&world.lock);
+	assert_int_equal(world.last.reason, 0);
+	pthread_mutex_unlock(&world.lock);
+	world_end();
+}
+
+/* What arrives is in order and ends with the newest; what was dropped is counted. */
+static void the_oldest_messages_make_room(void **state)
+{
+	struct ph_options options = {.slow = PH_SLOW_DROP, .send_queue_bytes = 65536};
+	struct ph_statistics stats;
+	uint32_t sent = 0, accepted, naps = 0;
+
+	(void)state;
+	world_begin(options, PH_FRAMING_MESSAGE);
+	assert_true(dial(PH_FRAMING_MESSAGE, "g.x", "a.x"));
+	atomic_store(&world.stuck, true);
+	do {
+		accepted = number_send(sent);
+		sent += accepted;
+		if (!accepted)
+			nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+		assert_true(accepted || naps++ < 60000);
+		ph_stats(world.hub, &stats);
+	} while (stats.messages_dropped < 100);
+	assert_true(slow_count() > 0);
+	atomic_store(&world.stuck, false);
+	world.number_wanted = sent - 1;
+	wait_until(the_last_number_has_come);
+	assert_false(world.out_of_order);
+	ph_stats(world.hub, &stats);
+	assert_int_equal(world.numbers + stats.messages_dropped, sent);
 	world_end();
 }
 
@@ -659,6 +790,9 @@ int main(void)
 		cmocka_unit_test(a_message_is_too_large),
 		cmocka_unit_test(messages_are_too_many),
 		cmocka_unit_test(all_queues_are_full),
+		cmocka_unit_test(who_stays_slow_is_closed),
+		cmocka_unit_test(who_blocks_is_only_warned_of),
+		cmocka_unit_test(the_oldest_messages_make_room),
 		cmocka_unit_test(the_oldest_wins),
 		cmocka_unit_test(the_newest_wins),
 		cmocka_unit_test(wrong_values_are_named),

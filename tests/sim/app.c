@@ -969,7 +969,7 @@ static void hub_limits(struct app_hub *hub)
 	if (!random_one_in(3))
 		return;
 	hub->options.duplicates = random_below(3);
-	hub->options.slow = random_below(3);
+	hub->options.slow = random_below(2); /* no gaps: the model knows of none */
 	hub->options.slow_ms = timeout_ms();
 	limits_random(hub->options.limits);
 	memcpy(hub->limits_most, hub->options.limits, sizeof(hub->limits_most));
