@@ -8,7 +8,7 @@ if(TARGET peerhub-cli)
 		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
 	add_test(NAME hub_top_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/top_test.sh
 		$<TARGET_FILE:peerhub-cli> $<TARGET_FILE:hub_many_peers>)
-	set_tests_properties(hub_dashboard_test hub_top_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+	set_tests_properties(hub_dashboard_test hub_top_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endif()
 
 if(PEERHUB_PROBES AND TARGET peerhub AND NOT PEERHUB_SANITIZE)

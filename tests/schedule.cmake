@@ -12,10 +12,10 @@
 #        work to do is no failure.
 #
 # Simulator, failure loops, kept corpora and the crash test are not even built with ThreadSanitizer.
-set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_(cli|service|dashboard)_test)$"
+set(WAITS "^(attack_.*|bench_echo_test|tls_interop_test|engine_hostile_test|leak_wrap_test|hub_(cli|service|dashboard|top)_test)$"
 	"^stress_(spin|storm|fault|exit|many|job)_test$")
 set(DEAR "^(nth_.*|store_crash|sim|sim_replay|leak_.*|attack_.*|bench_.*|tls_.*|corpus_.*|install)$"
-	"^(hub_(cli|service|dashboard)_test|hub_relay_script|engine_hostile_test|guard_work)$"
+	"^(hub_(cli|service|dashboard|top)_test|hub_relay_script|engine_hostile_test|guard_work)$"
 	"^(stress_(spin|storm|fault|exit|many|job)_test|api_two_process_test)$")
 # hub_relay_script: the threads of a hub and its members are those of stress_job_test and hub_service_test.
 set(UNTHREADED "^(.*_script_test|hub_cli_test|hub_relay_script|engine_hostile_test|guard_work|bench_.*)$"
@@ -28,7 +28,7 @@ set(UNCHANGED "^(bench_(report|peers|million)_test|stress_job_test|tls_interop_t
 	"^nth_api_(sqlite|expat)$")
 # PATTERN:SECONDS, about; the first that matches.
 set(COSTS "^sim$:200" "^models$:90" "^store_crash$:60" "^nth_(openssl|errno|api_.*)$:50"
-	"^hub_(cli_test|service_test|dashboard_test|relay_script)$:40" "^stress_(spin|storm|fault|job)_test$:35" "^bench_.*$:30"
+	"^hub_(cli_test|service_test|dashboard_test|top_test|relay_script)$:40" "^stress_(spin|storm|fault|job)_test$:35" "^bench_.*$:30"
 	"^(nth_|tls_|leak_|guard|sim_|api_two_process|stress_exit).*$:15"
 	"^(attack_|hub_|stress_|api_direct_|engine_tls|engine_hostile).*$:8")
 
