@@ -36,6 +36,8 @@ endif()
 
 # What does not depend on how the code was compiled runs in one build only.
 if(NOT PEERHUB_SANITIZE AND NOT PEERHUB_COVERAGE AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+	peerhub_shell_test(tutorial ${CMAKE_CURRENT_SOURCE_DIR}/tutorial_test.sh)
+	set_tests_properties(tutorial PROPERTIES TIMEOUT 700 LABELS waits)
 	peerhub_shell_test(readme ${CMAKE_CURRENT_SOURCE_DIR}/readme_test.sh)
 	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
 		peerhub_shell_test(models ${CMAKE_CURRENT_SOURCE_DIR}/models.sh)
