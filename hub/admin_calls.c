@@ -18,6 +18,7 @@
 #include "log.h"
 #include "loop.h"
 #include "overview.h"
+#include "quota.h"
 #include "text.h"
 #include "where.h"
 
@@ -547,11 +548,12 @@ static json_t *call_limits(struct call *call)
 	struct ph_statistics stats;
 
 	ph_stats(call->options->hub, &stats);
-	return done(json_pack("{s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "keys", admin_config(),
-		"use", "live", (json_int_t)stats.live, "slots", (json_int_t)stats.slots,
-		"handshakes", (json_int_t)stats.handshakes, "accept_paused",
-		(json_int_t)stats.accept_paused, "accept_errors", (json_int_t)stats.accept_errors,
-		"sends_would_block", (json_int_t)stats.sends_would_block));
+	return done(json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "keys",
+		admin_config(), "limits", quota_json(call->options->hub), "use", "live",
+		(json_int_t)stats.live, "slots", (json_int_t)stats.slots, "handshakes",
+		(json_int_t)stats.handshakes, "accept_paused", (json_int_t)stats.accept_paused,
+		"accept_errors", (json_int_t)stats.accept_errors, "sends_would_block",
+		(json_int_t)stats.sends_would_block));
 }
 
 static json_t *call_reload(struct call *call)

@@ -59,6 +59,7 @@ struct key {
 		section, name, KIND_CHOICE, AT(field), 0, 0, 0, "", words, value, live, meaning \
 	}
 #define DAY_MS 86400000u
+#define COUNT_MAX 16777215u /* of one key: what is counted has 24 bits (engine) */
 
 /* clang-format off */
 static const struct key config_keys[] = {
@@ -85,12 +86,44 @@ static const struct key config_keys[] = {
 		"19968", false, "Connections of one shard, opening and closing ones too. Then accepting pauses."),
 	NUMBER("limits", "handshakes-per-shard", handshakes_per_shard, 1, 1000000, "connections", "1024",
 		false, "Accepted connections of one shard that are not open yet. Then accepting pauses."),
+	NUMBER("limits", "connections", connections, 0, COUNT_MAX, "connections", "100000", true,
+		"Accepted connections of the hub; one more is reset. 0, here and below: no limit."),
+	NUMBER("limits", "group-connections", group_connections, 0, COUNT_MAX, "connections", "50000",
+		true, "Of one group. One more is refused, and told so."),
+	NUMBER("limits", "identity-connections", identity_connections, 0, COUNT_MAX, "connections",
+		"1000", true, "Of one identity, in all groups. One more is refused, and told so."),
+	NUMBER("limits", "subnet-connections", subnet_connections, 0, COUNT_MAX, "connections", "16384",
+		true, "Of one IPv4 address or one IPv6 /56. One more is reset before its handshake."),
+	NUMBER("limits", "handshakes", handshakes, 0, COUNT_MAX, "connections", "8192", true,
+		"Accepted connections of the hub that are not open yet. One more is reset."),
+	NUMBER("limits", "handshake-share", handshake_share, 1, 100, "percent", "90", true,
+		"Of each shard's time that handshakes may take; more have to wait."),
+	NUMBER("limits", "accept-rate", accept_rate, 0, 1000000, "connections a second", "20000", true,
+		"New connections, one second's worth at once. One more is reset before its handshake."),
 	NUMBER("limits", "message-bytes", message_bytes, 1024, PH_MESSAGE_BYTES_MAX, "bytes", "67108864",
-		false, "The largest message that is received. A larger one ends its connection."),
-	NUMBER("limits", "send-queue-bytes", send_queue_bytes, 4096, 1u << 30, "bytes", "1048576", false,
+		true, "The largest message that is received. A larger one ends its connection."),
+	NUMBER("limits", "message-rate", message_rate, 0, 1000000000, "messages a second", "200000", true,
+		"Received on one connection, one second's worth at once. More end it."),
+	NUMBER("limits", "send-queue-bytes", send_queue_bytes, 4096, 1u << 30, "bytes", "1048576", true,
 		"What may wait for one connection before sending to it has to wait."),
+	NUMBER("limits", "send-total-bytes", send_total_bytes, 0, 1ull << 44, "bytes", "1073741824", true,
+		"What may wait for all connections together. More is refused to who sends."),
 	NUMBER("limits", "reassembly-bytes", reassembly_bytes, 1u << 20, 1ull << 40, "bytes",
 		"1073741824", false, "Unfinished messages of all connections together."),
+	NUMBER("limits", "memory-bytes", memory_bytes, 0, 1ull << 44, "bytes", "4294967296", true,
+		"Connections, handshakes, queues and unfinished messages by what they cost."),
+	NUMBER("limits", "loop-lag", loop_lag_ms, 0, DAY_MS, "milliseconds", "2000", true,
+		"A shard whose turns take longer refuses new connections, with a time to come again."),
+	NUMBER("limits", "retry-after", retry_after_ms, 1, DAY_MS, "milliseconds", "2000", false,
+		"What a refused peer is told to wait before it tries again."),
+	CHOICE("limits", "slow-consumer", slow_consumer, "close|drop-oldest|block", "close", false,
+		"A connection whose send queue stays full: is closed, loses its oldest messages, or has its\n"
+		"senders wait."),
+	NUMBER("limits", "slow-consumer-time", slow_consumer_ms, 1, DAY_MS, "milliseconds", "10000",
+		false, "How long a queue may be full, with close."),
+	CHOICE("limits", "duplicates", duplicates, "allow|newest|oldest", "allow", false,
+		"A second connection of one identity, group and kind: is let in, ends the older one, or is\n"
+		"refused."),
 	NUMBER("timeouts", "connect", timeout_connect_ms, 1, DAY_MS, "milliseconds", "20000", false,
 		"TCP connect."),
 	NUMBER("timeouts", "handshake", timeout_handshake_ms, 1, DAY_MS, "milliseconds", "20000", false,
@@ -478,6 +511,31 @@ int config_read(struct config *config, const char *path)
 	return reading.errors > 0 ? -EINVAL : 0;
 }
 
+int config_override(struct config *config, const char *text)
+{
+	size_t name = strcspn(text, "=");
+	char takes[160], where[96];
+	int status;
+
+	for (size_t i = 0; i < COUNT(config_keys); i++) {
+		const struct key *key = &config_keys[i];
+
+		snprintf(where, sizeof(where), "%s.%s", key->section, key->name);
+		if (text[name] == '\0' || strlen(where) != name || memcmp(where, text, name) != 0)
+			continue;
+		status = value_set(config, key, text + name + 1);
+		config->overridden |= 1ull << i;
+		if (status == -EINVAL) {
+			allowed(key, takes, sizeof(takes));
+			say_error("--set %s: takes %s", text, takes);
+		}
+		return status == -ENOSPC ? -EINVAL : status;
+	}
+	say_error("--set %s: not SECTION.KEY=VALUE with a key of \"peerhub hub --print-config\"",
+		text);
+	return -EINVAL;
+}
+
 size_t config_fixed_changes(const struct config *from, const struct config *to,
 	void (*visit)(const char *key, void *context), void *context)
 {
@@ -605,10 +663,12 @@ static void value_text(
 }
 
 void config_each(const struct config *config,
-	void (*visit)(const char *key, const char *value, const char *unit, bool is_default,
-		void *context),
+	void (*visit)(const char *key, const char *value, const char *unit,
+		enum config_origin origin, void *context),
 	void *context)
 {
+	enum config_origin origin;
+
 	char name[96], value[CONFIG_LIST_MAX * (CONFIG_LINE_BYTES_MAX + 2)];
 
 	for (size_t i = 0; i < COUNT(config_keys); i++) {
@@ -616,6 +676,9 @@ void config_each(const struct config *config,
 
 		snprintf(name, sizeof(name), "%s.%s", key->section, key->name);
 		value_text(config, key, value, sizeof(value));
-		visit(name, value, key->unit, strcmp(value, key->value) == 0, context);
+		origin = strcmp(value, key->value) == 0 ? CONFIG_DEFAULT : CONFIG_FILE;
+		if (config->overridden & 1ull << i)
+			origin = CONFIG_COMMAND_LINE;
+		visit(name, value, key->unit, origin, context);
 	}
 }

@@ -32,6 +32,13 @@ enum config_log_format {
 	CONFIG_LOG_JOURNAL,
 };
 
+/* Where a value comes from. */
+enum config_origin {
+	CONFIG_DEFAULT, /* or the file says the same */
+	CONFIG_FILE,
+	CONFIG_COMMAND_LINE,
+};
+
 enum config_confinement {
 	CONFIG_CONFINEMENT_FULL, /* as far as the kernel has it */
 	CONFIG_CONFINEMENT_NO,
@@ -48,6 +55,10 @@ struct config {
 	/* [limits] */
 	uint64_t connections_per_shard, handshakes_per_shard, message_bytes, send_queue_bytes,
 		reassembly_bytes;
+	uint64_t connections, group_connections, identity_connections, subnet_connections,
+		handshakes, handshake_share, accept_rate, message_rate, send_total_bytes,
+		memory_bytes, loop_lag_ms, retry_after_ms;
+	uint64_t slow_consumer, slow_consumer_ms, duplicates; /* of choices: the word's place */
 	/* [timeouts] */
 	uint64_t timeout_connect_ms, timeout_handshake_ms, timeout_welcome_ms, timeout_close_ms,
 		timeout_dead_ms, ping_interval_ms;
@@ -67,6 +78,7 @@ struct config {
 	uint64_t confinement; /* enum config_confinement */
 	/* [history] */
 	uint64_t history_ends;
+	uint64_t overridden; /* a bit for each key of the table: config_override */
 };
 
 /* All defaults. 0 or -ENOMEM (then nothing is owned). */
@@ -79,6 +91,10 @@ void config_fini(struct config *config);
  * 0, -EINVAL (the file is wrong), -EIO (it cannot be read), -ENOMEM. After an error *config may only be freed.
  */
 int config_read(struct config *config, const char *path);
+
+/* "SECTION.KEY=VALUE" of the command line, which wins over the file: to be called behind config_read, each time.
+ * 0, -EINVAL (said), -ENOMEM. */
+int config_override(struct config *config, const char *text);
 
 /* Name each key whose value differs and that a running hub cannot take over ("hub.listen"), in the order
  * of the table: `visit` is called once for each. Returns how many. */
@@ -93,8 +109,8 @@ int config_print(FILE *out);
 
 /* Visit every key with its present value as text, for people ("limits.message-bytes", "67108864", "bytes"). */
 void config_each(const struct config *config,
-	void (*visit)(const char *key, const char *value, const char *unit, bool is_default,
-		void *context),
+	void (*visit)(const char *key, const char *value, const char *unit,
+		enum config_origin origin, void *context),
 	void *context);
 
 #endif

@@ -516,9 +516,14 @@ static int show_close(const struct ctl *ctl, json_t *result)
 static int show_limits(const struct ctl *ctl, json_t *result)
 {
 	static const char *const columns[] = {"key", "value", "unit", "set"};
+	static const char *const limit_columns[] = {"limit", "value", "use", "refusals",
+		"last_refusal_ago_ms", "last_refused", "reason"};
 
 	(void)ctl;
 	if (table_print(json_object_get(result, "keys"), columns, COUNT(columns)) < 0)
+		return EXIT_FAILED;
+	printf("\n");
+	if (table_print(json_object_get(result, "limits"), limit_columns, COUNT(limit_columns)) < 0)
 		return EXIT_FAILED;
 	printf("\nin use now\n");
 	object_print(json_object_get(result, "use"));

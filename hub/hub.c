@@ -725,6 +725,7 @@ int hub_main(int argc, char **argv)
 	const char *config = NULL;
 	bool check = false, print = false;
 	struct hub_options given = {0};
+	struct option_list sets = {0};
 	const struct option_spec options[] = {
 		{"config", OPTION_TEXT, "FILE",
 			"read a configuration; options given here win over it", &config, 0, 0},
@@ -751,6 +752,9 @@ int hub_main(int argc, char **argv)
 			&given.neighbor, 0, 0},
 		{"timeout", OPTION_NUMBER, "SECONDS", "how long getting ready may take; default 30",
 			&given.timeout_s, 1, 1000000},
+		{"set", OPTION_LIST, "SECTION.KEY=VALUE",
+			"a key of the configuration, wins over --config; may be repeated", &sets, 0,
+			0},
 		{"for", OPTION_NUMBER, "SECONDS", "end by itself after this time", &given.for_s, 1,
 			1000000000},
 	};
@@ -782,6 +786,7 @@ int hub_main(int argc, char **argv)
 		say_error("cannot take signals: %s", strerror(errno));
 		return EXIT_FAILED;
 	}
+	service_override(sets.items, sets.count);
 	code = service_begin(config, inherited);
 	if (code == 0 && common.home != NULL && FAILED(result = PeerhubSetHome(common.home))) {
 		say_result(result, "cannot use the store \"%s\"", common.home);

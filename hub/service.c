@@ -24,12 +24,16 @@
 #include "overview.h"
 #include "p2p.h"
 #include "peerhub/extras.h"
+#include "quota.h"
 #include "say.h"
 #include "text.h"
 
 static struct {
 	struct config config;
 	const char *path; /* NULL: no file */
+	const char *const *overrides; /* of the command line: they win over the file */
+	size_t override_count;
+	struct ph_hub *hub; /* once it serves */
 	uint64_t begin_ms, group_count;
 	uint64_t watchdog_ms, watchdog_next_ms;
 	char admin_path[256];
@@ -71,7 +75,10 @@ static int engine_choose(const struct config *config)
 		.timeout_close_ms = (uint32_t)config->timeout_close_ms,
 		.timeout_dead_ms = (uint32_t)config->timeout_dead_ms,
 		.ping_interval_ms = (uint32_t)config->ping_interval_ms};
-	HRESULT result = PeerhubSetEngine(&options);
+	HRESULT result;
+
+	quota_choose(config, &options);
+	result = PeerhubSetEngine(&options);
 
 	if (SUCCEEDED(result))
 		result = PeerhubSetOpenCallback(overview_on_open, NULL);
@@ -111,6 +118,35 @@ static void log_choose(const struct config *config)
 		(enum config_log_format)config->log_format, config->log_ends_per_second);
 }
 
+void service_override(const char *const *texts, size_t count)
+{
+	service.overrides = texts;
+	service.override_count = count;
+}
+
+static int overrides_take(struct config *config)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < service.override_count && status == 0; i++)
+		status = config_override(config, service.overrides[i]);
+	return status;
+}
+
+/* Without a file: the limits are on all the same, and the rest is the library's. */
+static int limits_choose(const struct config *config)
+{
+	struct ph_options options = {.size = sizeof(options)};
+	HRESULT result;
+
+	quota_choose(config, &options);
+	result = PeerhubSetEngine(&options);
+	if (SUCCEEDED(result))
+		return 0;
+	say_result(result, "cannot set limits");
+	return EXIT_FAILED;
+}
+
 int service_begin(const char *config_path, int inherited)
 {
 	int status;
@@ -122,9 +158,15 @@ int service_begin(const char *config_path, int inherited)
 		return EXIT_FAILED;
 	}
 	service.has_config = true;
-	if (config_path == NULL)
-		return inherit_socket(inherited);
+	if (config_path == NULL) {
+		if (overrides_take(&service.config) < 0)
+			return EXIT_USAGE;
+		status = limits_choose(&service.config);
+		return status == 0 ? inherit_socket(inherited) : status;
+	}
 	status = config_read(&service.config, config_path);
+	if (status == 0)
+		status = overrides_take(&service.config);
 	if (status < 0)
 		return status == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	log_choose(&service.config);
@@ -149,12 +191,16 @@ static json_t *path_json(void)
 	return json;
 }
 
-static void config_add(
-	const char *key, const char *value, const char *unit, bool is_default, void *context)
+static void config_add(const char *key, const char *value, const char *unit,
+	enum config_origin origin, void *context)
 {
+	json_t *set = origin == CONFIG_FILE ? path_json()
+		: origin == CONFIG_DEFAULT  ? json_string("default")
+					    : json_string("command line");
+
 	(void)json_array_append_new(context,
 		json_pack("{s:s, s:s, s:s, s:o}", "key", key, "value", value, "unit", unit, "set",
-			is_default ? json_string("default") : path_json()));
+			set));
 }
 
 static void config_tell(void)
@@ -193,15 +239,15 @@ static int dashboard_begin(const struct admin_options *admin)
 }
 
 /* Where it may listen: wherever the configuration has an address for it. */
-static void confine_add(
-	const char *key, const char *value, const char *unit, bool is_default, void *context)
+static void confine_add(const char *key, const char *value, const char *unit,
+	enum config_origin origin, void *context)
 {
 	struct confine_options *options = context;
 	const char *last = strrchr(key, '.');
 	ph_address address;
 
 	(void)unit;
-	(void)is_default;
+	(void)origin;
 	if (last == NULL || strcmp(last, ".listen") != 0 || value[0] == '\0')
 		return;
 	/* The number that port 0 becomes is asked for by each shard, so it could be any. */
@@ -262,6 +308,7 @@ int service_start(struct ph_hub *hub, const char *identity)
 		.begin_ms = service.begin_ms,
 		.requests_per_second = service.config.admin_requests_per_second};
 
+	service.hub = hub;
 	/* All rings are there; the threads to come inherit it. */
 	if (service.config.confinement == CONFIG_CONFINEMENT_FULL)
 		confine_say(confine_finish());
@@ -361,6 +408,8 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 	status = config_init(&config);
 	if (status == 0) {
 		status = config_read(&config, service.path);
+		if (status == 0)
+			status = overrides_take(&config);
 		if (status < 0)
 			config_fini(&config);
 	}
@@ -372,6 +421,8 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		config_take_live(&service.config, &config);
 		config_fini(&config);
 		log_choose(&service.config);
+		if (service.hub != NULL)
+			quota_reload(&service.config, service.hub);
 		admin_rate_set(service.config.admin_requests_per_second);
 		dashboard_rate_set(service.config.dashboard_requests_per_second);
 		config_tell();

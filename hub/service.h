@@ -11,6 +11,9 @@
 #include "config.h"
 #include "peerhub.h"
 
+/* Keys of the command line ("SECTION.KEY=VALUE"); borrowed until service_end. Before service_begin. */
+void service_override(const char *const *texts, size_t count);
+
 /*
  * Read the file and hand its options to the library, before PeerGroupStartup. NULL: no file, only the
  * inherited socket is taken. `inherited` is what notify_listen_fd said. 0, or EXIT_USAGE (the file is wrong) or EXIT_FAILED (said).

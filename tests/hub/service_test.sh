@@ -158,7 +158,9 @@ python3 -c 'import json, sys
 s = json.load(open(sys.argv[1]))
 assert s["open"] == 0 and s["slots"] == 256 and s["shards"] == 1, s' "$dir/out" || fail "status is wrong"
 ctl 0 limits
-out_has "limits.connections-per-shard  256"
+grep -q 'limits.connections-per-shard *256 ' "$dir/out" || fail "limits do not tell a key in force"
+grep -q '^subnet *16384 .* limit_subnet$' "$dir/out" || fail "limits do not tell the limit of a subnet"
+grep -q '^connections *100000 .* limit_connections$' "$dir/out" || fail "limits do not tell the limit of the hub"
 grep -q 'limits.connections-per-shard .*hub.ini' "$dir/out" || fail "limits do not say where a key was set"
 run 1 ctl status --socket "$dir/nobody.sock"
 err_has 'no hub answers'
