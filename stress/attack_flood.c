@@ -166,8 +166,8 @@ void attack_half_open(struct attack_run *run)
 {
 	struct ph_options options = {.shard_count = 1,
 		.timeout_handshake_ms = attack_size(run, 5000, 1000, 2000),
-		.handshakes_per_shard = attack_size(run, 2048, 128, 32)};
-	uint32_t count = attack_size(run, 5000, 500, 100), honest_count = run->is_full ? 50 : 8;
+		.handshakes_per_shard = attack_size(run, 2048, WAVE, WAVE / 2)};
+	uint32_t count = attack_size(run, 5000, 300, 100), honest_count = run->is_full ? 50 : 8;
 	static struct victim victim;
 	static struct honest honest;
 	struct ph_statistics stats;
