@@ -152,7 +152,7 @@ def pictures(browser, port, directory):
 
 def large(browser, port, directory, count):
     page = browser.page("http://127.0.0.1:%d/" % port, 1280, 880)
-    page.until("Number(document.querySelector('#now-open').textContent.replace(/,/g, '')) >= %d" % count)
+    page.until("Number((document.querySelector('#now-open') || {textContent: ''}).textContent.replace(/,/g, '')) >= %d" % count)
     # The longest that the page did not answer while it was looked at, sorted and searched.
     page.value("""window.longest = 0; window.seen = performance.now();
 setInterval(() => { const now = performance.now(); longest = Math.max(longest, now - seen - 50); seen = now; }, 50); 0""")
