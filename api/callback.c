@@ -242,7 +242,7 @@ static enum ph_refuse connection_admit(struct connection *connection)
 {
 	struct node *node = connection->node;
 
-	if (atomic_load(&node->is_ended))
+	if (atomic_load(&node->is_ended) || !runtime_is_accepting())
 		return PH_REFUSE_BUSY;
 	if (connection->kind == PH_KIND_DIRECT && node->direct_registration_count == 0)
 		return PH_REFUSE_DIRECT_DISALLOWED;

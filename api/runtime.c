@@ -30,6 +30,7 @@
 /* One listening port; the lock of the runtime's endpoints guards it. */
 struct endpoint {
 	uint32_t users; /* 0: free */
+	bool is_deaf; /* its listener has ended, for a drain */
 	bool is_orphan; /* its hub has stopped: nobody joins it, and its last user only frees it */
 	int number; /* of the engine */
 	char text[PH_ADDRESS_TEXT_BYTES]; /* what was asked for */
@@ -41,6 +42,7 @@ static struct {
 	uint32_t count;
 	struct ph_options engine; /* PeerhubSetEngine; size 0: none */
 	atomic_bool is_started;
+	atomic_bool is_closed; /* PeerhubSetAccepting(FALSE) */
 
 	pthread_rwlock_t hub_lock; /* shared while somebody hands the hub to the engine */
 	struct ph_hub *hub;
@@ -260,6 +262,7 @@ static HRESULT runtime_start(void)
 	pthread_rwlock_wrlock(&runtime.hub_lock);
 	runtime.hub = hub;
 	pthread_rwlock_unlock(&runtime.hub_lock);
+	atomic_store(&runtime.is_closed, false);
 	atomic_store(&runtime.is_started, true);
 	return S_OK;
 }
@@ -392,6 +395,10 @@ static HRESULT endpoint_start(struct endpoint *endpoint, const char *text, ph_ad
 
 	if (hub == NULL)
 		return PEER_E_NOT_INITIALIZED;
+	if (atomic_load(&runtime.is_closed)) {
+		runtime_hub_put();
+		return detail_fail(PEER_E_UNABLE_TO_LISTEN, "cannot listen on %s: draining", text);
+	}
 	if (runtime.inherited >= 0)
 		status = ph_listen_fd(hub, runtime.inherited, &options, &endpoint->bound);
 	else
@@ -408,6 +415,7 @@ static HRESULT endpoint_start(struct endpoint *endpoint, const char *text, ph_ad
 			strerror(-status));
 	endpoint->number = status;
 	endpoint->is_orphan = false;
+	endpoint->is_deaf = false;
 	strcpy(endpoint->text, text);
 	return S_OK;
 }
@@ -450,11 +458,81 @@ void runtime_listen_end(struct endpoint *endpoint)
 		hub = runtime_hub_get();
 		if (hub != NULL) {
 			/* -ENOENT: the hub has ended it. */
-			(void)!ph_listen_end(hub, endpoint->number);
+			if (!endpoint->is_deaf)
+				(void)!ph_listen_end(hub, endpoint->number);
 			runtime_hub_put();
 		}
 	}
 	pthread_mutex_unlock(&runtime.endpoint_lock);
+}
+
+bool runtime_is_accepting(void)
+{
+	return !atomic_load(&runtime.is_closed);
+}
+
+/* The endpoint lock is held. Where an inherited socket was taken, the duplicate of it is taken anew. */
+static int endpoint_hear(struct ph_hub *hub, struct endpoint *endpoint)
+{
+	struct ph_listen_options options = {
+		.address = endpoint->bound, .framing = PH_FRAMING_MESSAGE, .tls = PH_TLS_MUTUAL};
+	ph_address bound; /* the same one again */
+	int status;
+
+	if (runtime.inherited >= 0)
+		status = ph_listen_fd(hub, runtime.inherited, &options, &bound);
+	else
+		status = ph_listen(hub, &options, &bound);
+	if (status < 0)
+		return status;
+	endpoint->number = status;
+	endpoint->is_deaf = false;
+	return 0;
+}
+
+static HRESULT endpoints_accept(struct ph_hub *hub, bool accepting)
+{
+	HRESULT result = S_OK;
+
+	for (uint32_t index = 0; index < RUNTIME_ENDPOINTS_MAX; index++) {
+		struct endpoint *endpoint = &runtime.endpoints[index];
+		int status = 0;
+
+		if (endpoint->users == 0 || endpoint->is_orphan || endpoint->is_deaf != accepting)
+			continue;
+		if (accepting) {
+			status = endpoint_hear(hub, endpoint);
+		} else {
+			(void)!ph_listen_end(hub, endpoint->number); /* -ENOENT: as good */
+			endpoint->is_deaf = true;
+		}
+		if (status < 0)
+			result = detail_fail(PEER_E_UNABLE_TO_LISTEN,
+				"cannot listen on %s again: %s", endpoint->text, strerror(-status));
+	}
+	return result;
+}
+
+HRESULT PeerhubSetAccepting(BOOL accepting)
+{
+	struct ph_hub *hub;
+	HRESULT result;
+
+	detail_clear();
+	pthread_mutex_lock(&runtime.endpoint_lock);
+	hub = runtime_hub_get();
+	if (hub == NULL) {
+		pthread_mutex_unlock(&runtime.endpoint_lock);
+		return PEER_E_NOT_INITIALIZED;
+	}
+	if (!accepting)
+		atomic_store(&runtime.is_closed, true);
+	result = endpoints_accept(hub, accepting != FALSE);
+	if (accepting && SUCCEEDED(result))
+		atomic_store(&runtime.is_closed, false);
+	runtime_hub_put();
+	pthread_mutex_unlock(&runtime.endpoint_lock);
+	return result;
 }
 
 HRESULT PeerhubSetListen(const char *host_port)

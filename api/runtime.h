@@ -26,6 +26,9 @@
 #define RUNTIME_TIMEOUT_MS_MAX 3600000u /* an hour: longer is a mistake in the unit */
 #define RUNTIME_ENDPOINTS_MAX 64u /* ports of one process */
 
+/* false while PeerhubSetAccepting(FALSE) counts. Any thread. */
+bool runtime_is_accepting(void);
+
 /* true between the first PeerGroupStartup and the last PeerGroupShutdown. Any thread. */
 bool runtime_is_started(void);
 

@@ -32,6 +32,7 @@
 enum admin_wish {
 	ADMIN_RELOAD = 1,
 	ADMIN_STOP = 2,
+	ADMIN_DRAIN = 4, /* drain.h has been asked for something */
 };
 
 struct admin_options {

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "admin_change.h"
 #include "confine.h"
 #include "ends.h"
 #include "log.h"
@@ -498,15 +499,16 @@ static json_t *call_status(struct call *call)
 
 	ph_stats(call->options->hub, &stats);
 	return done(json_pack("{s:s, s:i, s:o, s:o, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:s, s:o, "
-			      "s:s, s:o, s:s}",
+			      "s:o, s:s, s:o, s:s}",
 		"version", ADMIN_VERSION, "pid", (int)getpid(), "identity",
 		text_json(call->options->identity), "config", text_json(call->options->config_path),
 		"uptime_ms", (json_int_t)(loop_now_ms() - call->options->begin_ms), "shards",
 		(int)stats.shards, "open", (json_int_t)stats.open, "live", (json_int_t)stats.live,
 		"handshakes", (json_int_t)stats.handshakes, "slots", (json_int_t)stats.slots,
 		"ends", (json_int_t)ends_total(), "log_level", log_level_name(log_level()),
-		"reload", admin_reload_state(), "features", ph_features(call->options->hub),
-		"counters", counters_json(&stats), "confinement", confine_text()));
+		"reload", admin_reload_state(), "drain", admin_change_drain_json(), "features",
+		ph_features(call->options->hub), "counters", counters_json(&stats), "confinement",
+		confine_text()));
 }
 
 static json_t *call_overview(struct call *call)
@@ -617,6 +619,8 @@ json_t *admin_answer(const struct admin_options *options, json_t *request)
 			answer = calls[i].answer(&call);
 			is_known = true;
 		}
+	if (!is_known)
+		answer = admin_change(options, name, arguments, &is_known);
 	json_decref(empty);
 	if (!is_known)
 		return fail("unknown_call", "there is no such call");

@@ -62,6 +62,8 @@ struct config {
 	/* [timeouts] */
 	uint64_t timeout_connect_ms, timeout_handshake_ms, timeout_welcome_ms, timeout_close_ms,
 		timeout_dead_ms, ping_interval_ms;
+	/* [drain] */
+	uint64_t drain_grace_ms, drain_over_ms, drain_retry_after_ms;
 	/* [log] */
 	uint64_t log_level, log_format; /* enum config_log_level, enum config_log_format */
 	uint64_t log_ends_per_second;

@@ -33,6 +33,8 @@ struct ctl {
 	const char *where, *how, *text, *sort, *over;
 	uint64_t limit, reason, last;
 	bool dry_run, all;
+	const char *group, *until, *grace, *retry_after; /* of revoke and drain */
+	bool list, stop;
 	struct option_list operands;
 };
 
@@ -364,8 +366,16 @@ static int show_status(const struct ctl *ctl, json_t *result)
 	json_t *reload = json_object_get(result, "reload");
 	const char *text = json_string_value(json_object_get(reload, "text"));
 
+	json_t *drain = json_object_get(result, "drain");
+	const char *state = json_string_value(json_object_get(drain, "state"));
+
 	(void)json_object_del(result, "features");
 	object_print(result);
+	if (state != NULL && strcmp(state, "serving") != 0) {
+		printf("\ndrain\n");
+		object_print(drain);
+		printf("\n");
+	}
 	if (text != NULL)
 		printf("%-18s %s\n", "last reload", text);
 	(void)ctl;
@@ -530,6 +540,88 @@ static int show_limits(const struct ctl *ctl, json_t *result)
 	return EXIT_OK;
 }
 
+/* ---- revoke, drain ------------------------------------------------------------------------- */
+
+/* "2030-01-31", "2030-01-31T12:00" (UTC), or a time from now like 30d. false: neither, or past. */
+static bool until_read(const char *text, uint64_t *seconds)
+{
+	static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+	uint64_t ms, now = (uint64_t)time(NULL);
+
+	if (where_duration(text, &ms)) {
+		*seconds = now + ms / 1000;
+		return ms >= 1000;
+	}
+	for (size_t i = 0; i < COUNT(formats); i++) {
+		struct tm broken = {0};
+		const char *end = strptime(text, formats[i], &broken);
+		time_t at = end != NULL && *end == '\0' ? timegm(&broken) : (time_t)-1;
+
+		if (at == (time_t)-1)
+			continue;
+		*seconds = (uint64_t)at;
+		return at > (time_t)now;
+	}
+	return false;
+}
+
+static void ask_revoke(const struct ctl *ctl, json_t *arguments)
+{
+	uint64_t until = 0;
+
+	set_text(arguments, "group", ctl->group);
+	if (ctl->operands.count > 0)
+		set_text(arguments, "identity", ctl->operands.items[0]);
+	if (ctl->until != NULL && until_read(ctl->until, &until))
+		set_number(arguments, "until", until);
+}
+
+static int show_revoke(const struct ctl *ctl, json_t *result)
+{
+	static const char *const list_columns[] = {
+		"revoked", "by", "signer", "since_time", "until_time", "in_force", "group"};
+	static const char *const columns[] = {"group", "done", "closed", "text"};
+	json_t *list = json_object_get(result, "revocations"), *row;
+	size_t i;
+
+	(void)ctl;
+	if (list == NULL)
+		return table_print(json_object_get(result, "groups"), columns, COUNT(columns)) == 0
+			? EXIT_OK
+			: EXIT_FAILED;
+	json_array_foreach(list, i, row)
+	{
+		json_int_t until = json_integer_value(json_object_get(row, "until"));
+		char *since = time_text(json_integer_value(json_object_get(row, "since")));
+		char *end = until != 0 ? time_text(until) : strdup("for ever");
+
+		(void)json_object_set_new(
+			row, "since_time", json_string(since != NULL ? since : "-"));
+		(void)json_object_set_new(row, "until_time", json_string(end != NULL ? end : "-"));
+		free(since);
+		free(end);
+	}
+	return table_print(list, list_columns, COUNT(list_columns)) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static void set_duration(json_t *arguments, const char *name, const char *text)
+{
+	uint64_t ms;
+
+	if (text != NULL && where_duration(text, &ms))
+		(void)json_object_set_new(arguments, name, json_integer((json_int_t)ms));
+}
+
+static void ask_drain(const struct ctl *ctl, json_t *arguments)
+{
+	set_duration(arguments, "over_ms", ctl->over);
+	set_duration(arguments, "grace_ms", ctl->grace);
+	set_duration(arguments, "retry_after_ms", ctl->retry_after);
+	set_text(arguments, "text", ctl->text);
+	if (ctl->stop)
+		(void)json_object_set_new(arguments, "stop", json_true());
+}
+
 static void ask_level(const struct ctl *ctl, json_t *arguments)
 {
 	set_text(arguments, "level", ctl->operands.items[0]);
@@ -548,6 +640,9 @@ struct ctl_command {
 #define OPT_SORT 2u
 #define OPT_CLOSE 4u
 #define OPT_LAST 8u
+#define OPT_DRAIN 256u
+#define OPT_GROUP 512u
+#define OPT_REVOKE 1024u
 
 static const struct ctl_command ctl_commands[] = {
 	{"status", "", "What the hub is and does.", "status", 0, 0, 0, ask_nothing, show_status},
@@ -562,6 +657,14 @@ static const struct ctl_command ctl_commands[] = {
 		OPT_WHERE | OPT_CLOSE, 0, 1, ask_close, show_close},
 	{"limits", "", "Every key in force, where it was set, and what is in use.", "limits", 0, 0,
 		0, ask_nothing, show_limits},
+	{"drain", "", "Accept nobody, tell the peers, then close all, evenly over a time.", "drain",
+		OPT_DRAIN, 0, 0, ask_drain, show_object},
+	{"undrain", "", "Take a drain back: who is still here stays.", "undrain", 0, 0, 0,
+		ask_nothing, show_object},
+	{"revoke", "[IDENTITY]", "Throw an identity, and all it vouched for, out of its groups.",
+		"revoke", OPT_GROUP | OPT_REVOKE, 0, 1, ask_revoke, show_revoke},
+	{"unrevoke", "IDENTITY", "Take a revocation back.", "unrevoke", OPT_GROUP, 1, 1, ask_revoke,
+		show_revoke},
 	{"reload", "", "Read the configuration again.", "reload", 0, 0, 0, ask_nothing,
 		show_object},
 	{"stop", "", "End the hub, as SIGTERM does.", "stop", 0, 0, 0, ask_nothing, show_object},
@@ -577,6 +680,8 @@ static int ctl_run(const struct ctl_command *command, struct ctl *ctl)
 
 	if (command->options & OPT_CLOSE && ctl->operands.count == 0)
 		call = "close_where";
+	if (ctl->list)
+		call = "revocations";
 	command->ask(ctl, arguments);
 	if (!arguments_are_whole(arguments)) {
 		json_decref(arguments);
@@ -593,6 +698,36 @@ static int ctl_run(const struct ctl_command *command, struct ctl *ctl)
 	return code;
 }
 
+static bool duration_is_good(const char *option, const char *text)
+{
+	uint64_t ms;
+
+	if (text == NULL || where_duration(text, &ms))
+		return true;
+	say_error("%s takes a time like 60s, 5m, 2h, not \"%s\"", option, text);
+	return false;
+}
+
+static bool ctl_change_is_good(const struct ctl_command *command, const struct ctl *ctl)
+{
+	uint64_t until;
+
+	if (!duration_is_good("--grace", ctl->grace) ||
+		!duration_is_good("--retry-after", ctl->retry_after))
+		return false;
+	if (command->options & OPT_REVOKE && ctl->list == (ctl->operands.count > 0)) {
+		say_error("either an IDENTITY or --list");
+		return false;
+	}
+	if (ctl->until != NULL && !until_read(ctl->until, &until)) {
+		say_error("--until takes a time to come: 2030-01-31, 2030-01-31T12:00 or 30d, not "
+			  "\"%s\"",
+			ctl->until);
+		return false;
+	}
+	return true;
+}
+
 /* What the parser cannot see. */
 static bool ctl_is_good(const struct ctl_command *command, const struct ctl *ctl)
 {
@@ -602,6 +737,8 @@ static bool ctl_is_good(const struct ctl_command *command, const struct ctl *ctl
 		say_error("--over takes a time like 60s, 5m, 2h, not \"%s\"", ctl->over);
 		return false;
 	}
+	if (!ctl_change_is_good(command, ctl))
+		return false;
 	if ((command->options & OPT_CLOSE) == 0)
 		return true;
 	if (ctl->operands.count == 1 && (ctl->where != NULL || ctl->dry_run || ctl->all)) {
@@ -673,6 +810,32 @@ static int ctl_parse_and_run(const struct ctl_command *command, int argc, char *
 			"spread the closes evenly over this time", &ctl.over, 0, 0};
 		options[count++] = (struct option_spec){
 			"all", OPTION_FLAG, NULL, "all connections", &ctl.all, 0, 0};
+	}
+	if (command->options & OPT_GROUP)
+		options[count++] = (struct option_spec){"group", OPTION_TEXT, "GROUP",
+			"in this group, by its peer name; default all of the hub's identity",
+			&ctl.group, 0, 0};
+	if (command->options & OPT_REVOKE) {
+		options[count++] = (struct option_spec){"until", OPTION_TEXT, "TIME",
+			"2030-01-31, 2030-01-31T12:00 (UTC) or 30d; default for ever", &ctl.until,
+			0, 0};
+		options[count++] = (struct option_spec){"list", OPTION_FLAG, NULL,
+			"only list who is revoked, by whom, until when", &ctl.list, 0, 0};
+	}
+	if (command->options & OPT_DRAIN) {
+		options[count++] = (struct option_spec){"over", OPTION_TEXT, "TIME",
+			"spread the closes evenly over this time; default drain.over", &ctl.over, 0,
+			0};
+		options[count++] = (struct option_spec){"grace", OPTION_TEXT, "TIME",
+			"between the notice and the first close; default drain.grace", &ctl.grace,
+			0, 0};
+		options[count++] = (struct option_spec){"retry-after", OPTION_TEXT, "TIME",
+			"when the peers may come back here; default drain.retry-after",
+			&ctl.retry_after, 0, 0};
+		options[count++] = (struct option_spec){"text", OPTION_TEXT, "TEXT",
+			"for the peers: why, and where to go meanwhile", &ctl.text, 0, 0};
+		options[count++] = (struct option_spec){"stop", OPTION_FLAG, NULL,
+			"end the hub when nobody is left, as SIGTERM does", &ctl.stop, 0, 0};
 	}
 	assert(count <= COUNT(options));
 	parsed.option_count = count;

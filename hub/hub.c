@@ -72,6 +72,7 @@ struct hub {
 	struct served groups[OPTION_LIST_MAX];
 	const char *identity;
 	const struct hub_options *options;
+	unsigned signals; /* to end, that service.c has heard of */
 	bool was_ready; /* all groups of the start were: from then on one that fails ends alone */
 	bool failed;
 };
@@ -551,6 +552,22 @@ static void groups_follow(struct hub *hub, char **names, size_t count)
 			(void)serve(hub, names[at]);
 }
 
+/* Another process may have revoked somebody in our store: a list that cannot be read is said, and what was in
+ * force stays. */
+static void revocations_reload(struct hub *hub)
+{
+	HRESULT result;
+
+	for (size_t i = 0; i < OPTION_LIST_MAX; i++) {
+		if (!hub->groups[i].is_used)
+			continue;
+		result = PeerhubRevocationsReload(hub->groups[i].node.name);
+		if (FAILED(result))
+			say_result(result, "cannot read who is revoked in \"%s\"",
+				hub->groups[i].node.name);
+	}
+}
+
 static void on_reload(const struct config *config, void *context)
 {
 	struct hub *hub = context;
@@ -558,6 +575,7 @@ static void on_reload(const struct config *config, void *context)
 	char *names[OPTION_LIST_MAX];
 	size_t count = 0;
 
+	revocations_reload(hub);
 	if (hub->options->has_groups)
 		return;
 	for (size_t i = 0; i < config->group_count; i++)
@@ -611,7 +629,11 @@ static int run(struct hub *hub, uint64_t timeout_ms, uint64_t for_ms)
 	int fds[SERVICE_FDS_MAX];
 	size_t count;
 
-	while (loop_signal() == 0 && !hub->failed && !service_is_stopping()) {
+	while (!hub->failed && !service_is_stopping()) {
+		for (; hub->signals < loop_signals(); hub->signals++)
+			service_end_wish();
+		if (service_is_stopping())
+			break;
 		count = 1;
 		now_ms = loop_now_ms();
 		wake = turn_all(hub, now_ms, polls, &count);

@@ -13,7 +13,8 @@
 
 static struct {
 	int fd;
-	int taken;
+	int taken; /* the first one */
+	unsigned count;
 	int hangup_fd;
 	bool is_ending;
 } signals = {.fd = -1, .hangup_fd = -1};
@@ -45,16 +46,26 @@ int loop_signal_fd(void)
 	return signals.fd;
 }
 
-int loop_signal(void)
+unsigned loop_signals(void)
 {
 	struct signalfd_siginfo info;
+	bool any = false;
 
-	if (signals.taken != 0 || signals.fd < 0)
-		return signals.taken;
-	if (read(signals.fd, &info, sizeof(info)) != sizeof(info))
-		return 0;
-	loop_end_soon();
-	signals.taken = (int)info.ssi_signo;
+	while (signals.fd >= 0 && read(signals.fd, &info, sizeof(info)) == sizeof(info)) {
+		if (signals.taken == 0)
+			signals.taken = (int)info.ssi_signo;
+		any = true;
+	}
+	signals.count += any;
+	return signals.count;
+}
+
+int loop_signal(void)
+{
+	if (signals.taken == 0)
+		(void)loop_signals();
+	if (signals.taken != 0)
+		loop_end_soon();
 	return signals.taken;
 }
 

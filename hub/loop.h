@@ -35,6 +35,9 @@ int loop_signal_fd(void);
  */
 #define LOOP_END_S 30u /* the library closes within 5 s; beyond this something is stuck */
 int loop_signal(void);
+/* How often it was told to end, for who ends in two steps: nothing is latched, no time is running. Several that
+ * wait together count as one. */
+unsigned loop_signals(void);
 /* The end begins without a signal: the same seconds from now on. */
 void loop_end_soon(void);
 

@@ -14,8 +14,10 @@
 #include <sys/stat.h>
 
 #include "admin.h"
+#include "admin_change.h"
 #include "confine.h"
 #include "dashboard.h"
+#include "drain.h"
 #include "ends.h"
 #include "log.h"
 #include "loop.h"
@@ -34,11 +36,13 @@ static struct {
 	const char *const *overrides; /* of the command line: they win over the file */
 	size_t override_count;
 	struct ph_hub *hub; /* once it serves */
+	struct ph_hub *draining; /* the hub, while it may be drained */
 	uint64_t begin_ms, group_count;
 	uint64_t watchdog_ms, watchdog_next_ms;
 	char admin_path[256];
 	bool is_activated; /* by a socket */
 	bool has_config, has_ends, is_ready, is_stopping;
+	bool has_end_wish; /* a drain that ends the process has been asked for */
 } service;
 
 const struct config *service_config(void)
@@ -110,6 +114,12 @@ static int inherit_socket(int fd)
 		return 0;
 	say_result(result, "cannot listen on the socket that was handed over");
 	return EXIT_FAILED;
+}
+
+static void drain_choose(const struct config *config)
+{
+	admin_change_configure(
+		config->drain_grace_ms, config->drain_over_ms, config->drain_retry_after_ms);
 }
 
 static void log_choose(const struct config *config)
@@ -318,6 +328,8 @@ int service_start(struct ph_hub *hub, const char *identity)
 		say_error("out of memory");
 		return -EIO;
 	}
+	service.draining = hub;
+	drain_choose(&service.config);
 	options.path = admin_path();
 	if (options.path != NULL) {
 		config_tell();
@@ -353,11 +365,13 @@ void service_groups(uint64_t group_count)
 void service_stop(void)
 {
 	service.is_ready = false;
+	service.draining = NULL;
 	metrics_ready(false);
 	notify_say("STOPPING=1\nSTATUS=closing");
 	metrics_stop();
 	dashboard_stop();
 	admin_stop();
+	drain_end();
 	admin_config_said(NULL);
 	overview_stop();
 }
@@ -424,6 +438,7 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		if (service.hub != NULL)
 			quota_reload(&service.config, service.hub);
 		admin_rate_set(service.config.admin_requests_per_second);
+		drain_choose(&service.config);
 		dashboard_rate_set(service.config.dashboard_requests_per_second);
 		config_tell();
 		on_reload(&service.config, context);
@@ -437,29 +452,61 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", service.group_count);
 }
 
+/* ---- drain and end ------------------------------------------------------------------------- */
+
+void service_end_wish(void)
+{
+	/* Without a file it ends at once, and so does one that serves nobody yet, or hears it twice. */
+	if (service.draining == NULL || !service.is_ready || service.has_end_wish) {
+		service.is_stopping = true;
+		return;
+	}
+	service.has_end_wish = true;
+	admin_change_drain_for_stop();
+}
+
+static uint64_t drain_turn(uint64_t now_ms)
+{
+	struct drain_progress progress;
+	uint64_t wake;
+
+	if (service.draining == NULL)
+		return LOOP_NEVER;
+	wake = drain_step(service.draining, service.config.timeout_close_ms, now_ms);
+	drain_look(&progress);
+	if (progress.state == DRAIN_EMPTY && progress.is_for_stop)
+		service.is_stopping = true;
+	/* An undrain: the next signal begins anew. */
+	if (progress.state == DRAIN_SERVING)
+		service.has_end_wish = false;
+	return wake;
+}
+
 uint64_t service_step(uint64_t now_ms,
 	void (*on_reload)(const struct config *config, void *context), void *context)
 {
+	uint64_t drain_wake_ms;
 	unsigned wishes;
 
 	if (service.path == NULL)
 		return LOOP_NEVER;
 	wishes = admin_wishes();
-	if (wishes & ADMIN_STOP) {
-		service.is_stopping = true;
+	if (wishes & ADMIN_STOP)
+		service_end_wish();
+	drain_wake_ms = drain_turn(now_ms);
+	if (service.is_stopping)
 		return now_ms;
-	}
 	if (loop_hangup() || (wishes & ADMIN_RELOAD)) {
 		reload(on_reload, context);
 		return now_ms; /* whoever waits now does not know the new groups yet */
 	}
 	if (service.watchdog_ms == 0)
-		return LOOP_NEVER;
+		return drain_wake_ms;
 	if (now_ms >= service.watchdog_next_ms) {
 		notify_say("WATCHDOG=1");
 		service.watchdog_next_ms = now_ms + service.watchdog_ms;
 	}
-	return service.watchdog_next_ms;
+	return loop_earlier(drain_wake_ms, service.watchdog_next_ms);
 }
 
 void service_fds(int fds[SERVICE_FDS_MAX])

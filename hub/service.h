@@ -47,7 +47,10 @@ void service_end(void);
  */
 uint64_t service_step(uint64_t now_ms,
 	void (*on_reload)(const struct config *config, void *context), void *context);
-bool service_is_stopping(void); /* an administrator asked for the end */
+/* Told to end, by a signal or an administrator: with a configuration the hub drains first, and the second time
+ * it ends at once. */
+void service_end_wish(void);
+bool service_is_stopping(void); /* it is time to end */
 /* Descriptors to wait for: up to SERVICE_FDS_MAX, -1 where there is none. */
 #define SERVICE_FDS_MAX 2u
 void service_fds(int fds[SERVICE_FDS_MAX]);

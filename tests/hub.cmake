@@ -23,6 +23,12 @@ if(TARGET peerhub-cli)
 	set_tests_properties(hub_cli_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endif()
 
+if(TARGET peerhub-cli)
+	add_test(NAME hub_revoke_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/hub/revoke_test.sh
+		$<TARGET_FILE:peerhub-cli>)
+	set_tests_properties(hub_revoke_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+endif()
+
 # A member that does not keep to the rules, for the script beside it.
 add_executable(hub_relay_probe hub/relay_probe.c)
 set(PROBE_SOURCES files log loop members names node relay say text)

@@ -62,6 +62,15 @@ PEERHUB_P2P_API HRESULT PeerhubSetListen(const char *host_port);
 PEERHUB_P2P_API HRESULT PeerhubSetListenDescriptor(int fd);
 
 /*
+ * Stop accepting connections, on all ports of this process, and go on with it on the same ones: for a drain.
+ * Those that are open stay; whoever has not come to the end of his handshake is refused as busy.
+ *
+ * Returns  S_OK; PEER_E_NOT_INITIALIZED
+ *          PEER_E_UNABLE_TO_LISTEN  a port is somebody else's by now: it still does not accept
+ */
+PEERHUB_P2P_API HRESULT PeerhubSetAccepting(BOOL accepting);
+
+/*
  * Options of the connection engine (peerhub.h) for the next first PeerGroupStartup: sizes, limits,
  * time-outs. Fields of 0 mean their defaults; `user` is not used. They win over PEERHUB_TIMEOUT_*.
  *
