@@ -340,7 +340,8 @@ static const struct table *table_get(void)
 		table_drop(&tables.now);
 		return NULL;
 	}
-	qsort(tables.now.rows, tables.now.row_count, sizeof(*tables.now.rows), row_by_id);
+	if (tables.now.row_count > 0)
+		qsort(tables.now.rows, tables.now.row_count, sizeof(*tables.now.rows), row_by_id);
 	rates_fill(&tables.now, &tables.before);
 	return &tables.now;
 }
