@@ -84,30 +84,46 @@ static bool budget_take(struct slot *slot, uint32_t budget, uint32_t weight)
 	}
 }
 
-/* The hub's budgets first: their being undone wakes nobody, and nobody waits for them. From inside. */
-static int budgets_take(struct home *home, struct slot *slot, uint32_t weight)
+/* Full. Where the oldest are dropped a queue may be over its budget by as much again, until its owner makes room.
+ * From inside. */
+static bool queue_overdraw(struct home *home, struct slot *slot, uint32_t budget, uint32_t weight)
+{
+	if (!slow_drops(home->shard->hub) ||
+		(atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_RAW) ||
+		!budget_take(slot, 2 * budget, weight))
+		return false;
+	(void)slow_mark(slot);
+	return true;
+}
+
+static inline bool queue_take(struct home *home, struct slot *slot, uint32_t weight)
 {
 	uint32_t budget = atomic_load_explicit(&home->send_queue_bytes, memory_order_relaxed);
+
+	return budget_take(slot, budget, weight) || queue_overdraw(home, slot, budget, weight);
+}
+
+/* The hub's budgets first: their being undone wakes nobody, and nobody waits for them. From inside. */
+static int budgets_take_counted(struct home *home, struct slot *slot, uint32_t weight)
+{
 	struct limits *limits = home->shard->hub->limits;
-	bool is_counted = limits_is_on(limits, PH_LIMIT_SEND_TOTAL);
 	enum ph_limit refused;
 
-	if (is_counted && !limits_take_bytes(limits, weight, &refused)) {
+	if (!limits_take_bytes(limits, weight, &refused)) {
 		limits_refused(limits, refused, clock_now_ns(), NULL);
 		return -ENOMEM;
 	}
-	if (budget_take(slot, budget, weight))
+	if (queue_take(home, slot, weight))
 		return 0;
-	/* Over its budget by as much again: the owner makes room. */
-	if (slow_drops(home->shard->hub) &&
-		!(atomic_load_explicit(&slot->flags, memory_order_relaxed) & SLOT_RAW) &&
-		budget_take(slot, 2 * budget, weight)) {
-		(void)slow_mark(slot);
-		return 0;
-	}
-	if (is_counted)
-		limits_give_bytes(limits, weight);
+	limits_give_bytes(limits, weight);
 	return -EAGAIN;
+}
+
+static inline int budgets_take(struct home *home, struct slot *slot, uint32_t weight)
+{
+	if (home->counts_send)
+		return budgets_take_counted(home, slot, weight);
+	return queue_take(home, slot, weight) ? 0 : -EAGAIN;
 }
 
 /* The queue was full: the owner is to know. From inside; true: leave with mail. */

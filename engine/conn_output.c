@@ -271,7 +271,8 @@ static bool conn_may_send(const struct conn *conn)
 void conn_budget_give_back(struct conn *conn, size_t weight)
 {
 	struct slot *slot = conn_slot(conn);
-	struct ph_hub *hub = conn->shard->hub;
+	const struct home *home = conn->shard->home;
+	struct ph_hub *hub;
 	uint32_t left;
 
 	if (weight == 0)
@@ -279,15 +280,16 @@ void conn_budget_give_back(struct conn *conn, size_t weight)
 	/* seq_cst with the sender: it sets WANT_WRITABLE, then reads queued_bytes; we subtract, then read
 	 * the flag. One of us sees the other. */
 	left = atomic_fetch_sub(&slot->queued_bytes, (uint32_t)weight) - (uint32_t)weight;
-	if (limits_is_on(hub->limits, PH_LIMIT_SEND_TOTAL))
-		limits_give_bytes(hub->limits, weight);
-	if (left > conn->shard->home->send_queue_bytes / 2 || conn->state != CONN_OPEN)
+	if (home->counts_send)
+		limits_give_bytes(conn->shard->hub->limits, weight);
+	if (left > home->send_queue_bytes / 2 || conn->state != CONN_OPEN)
 		return;
 	conn_slow_over(conn);
 	if (!(atomic_load(&slot->flags) & SLOT_WANT_WRITABLE))
 		return;
 	if (!(atomic_fetch_and(&slot->flags, ~SLOT_WANT_WRITABLE) & SLOT_WANT_WRITABLE))
 		return; /* the sender saw the room itself */
+	hub = conn->shard->hub;
 	if (hub->callbacks.on_writable != NULL)
 		hub->callbacks.on_writable(hub->options.user, conn_id(conn), conn->user);
 }

@@ -22,6 +22,7 @@ struct home {
 	struct conn *conns;
 	struct shard *shard;
 	_Atomic uint32_t send_queue_bytes; /* the hub's send budget, the same rule; may change */
+	bool counts_send; /* what is queued counts against the hub's budgets; the same rule, constant */
 };
 
 /* A home with at least slot_count slots, none of them retired. 0, -ENOMEM, -EAGAIN (all are taken), or

@@ -164,6 +164,7 @@ int shard_create(struct ph_hub *hub, uint32_t index, struct shard **out)
 	shard->home->conns = shard->conns;
 	shard->home->shard = shard;
 	shard->home->send_queue_bytes = options->send_queue_bytes;
+	shard->home->counts_send = limits_is_on(shard->hub->limits, PH_LIMIT_SEND_TOTAL);
 	shard->slots_usable = slot_table_fill(&shard->home->table, shard->slot_count);
 	*out = shard;
 	return 0;
