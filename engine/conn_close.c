@@ -466,6 +466,17 @@ static void conn_receipt(struct conn *conn, struct ph_receipt *receipt)
 	memcpy(receipt->peer_text, cold->peer_text, sizeof(receipt->peer_text));
 }
 
+/*
+ * The limits count whom they refuse before a handshake. Anybody can make so many of these that they would
+ * write over all that the history has of others.
+ */
+static bool is_worth_history(const struct ph_receipt *receipt)
+{
+	return !receipt->accepted || receipt->handshake_done ||
+		receipt->reason < PH_REASON_LIMIT_CONNECTIONS ||
+		receipt->reason > PH_REASON_LIMIT_LOOP_LAG;
+}
+
 /* The slot is FREE for the world and not yet in the free queue: the conn is still ours alone. */
 static void conn_close_finish(struct conn *conn, const struct ph_receipt *receipt)
 {
@@ -478,7 +489,8 @@ static void conn_close_finish(struct conn *conn, const struct ph_receipt *receip
 	conn_input_clear(conn);
 	memory_free(conn->peer_name);
 	conn->peer_name = NULL;
-	history_put(shard->history, receipt);
+	if (is_worth_history(receipt))
+		history_put(shard->history, receipt);
 	if (conn->was_open) {
 		SHARD_COUNT(shard, closed);
 		atomic_store_explicit(&shard->open,

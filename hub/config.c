@@ -147,7 +147,8 @@ static const struct key config_keys[] = {
 	CHOICE("log", "format", log_format, "text|logfmt|json|journal", "text", true,
 		"How: lines on stderr, or fields for journald."),
 	NUMBER("log", "ends-per-second", log_ends_per_second, 0, 1000000, "lines", "100", true,
-		"Lines about ended connections, one for each; what is left out is counted. 0: none."),
+		"Lines about ended connections, one for each; what is left out is counted. A tenth more for those\n"
+		"that ended before their handshake. 0: none."),
 	TEXT("admin", "socket", admin_socket, false,
 		"Path of the Unix socket for \"peerhub ctl\". Not set: admin.sock in RUNTIME_DIRECTORY, else none."),
 	NUMBER("admin", "requests-per-second", admin_requests_per_second, 1, 1000000, "requests", "200",

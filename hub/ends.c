@@ -13,16 +13,31 @@
 #include "log.h"
 #include "loop.h"
 
+#define STRANGERS_MAX 256u
+
 struct ended {
+	uint64_t number; /* of all ends, 1 is the first; 0: an empty place */
 	int64_t time_s;
 	struct ph_receipt receipt;
 	char *names; /* group, NUL, identity, NUL; NULL: no memory */
 };
 
+struct ring {
+	struct ended *cells;
+	size_t count_max;
+	uint64_t count; /* ever put */
+};
+
+/* Whoever never got through a handshake can be without number: these ends have a ring of their own. */
+enum ring_kind {
+	RING_KNOWN,
+	RING_STRANGERS,
+	RINGS,
+};
+
 static struct {
 	pthread_mutex_t lock;
-	struct ended *ring;
-	size_t count_max;
+	struct ring rings[RINGS];
 	uint64_t total;
 	struct ends_figures figures;
 } ends = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -32,11 +47,19 @@ const double ends_bounds_s[ENDS_BOUNDS] = {
 
 int ends_begin(size_t count_max)
 {
-	assert(ends.ring == NULL && count_max > 0);
-	ends.ring = calloc(count_max, sizeof(*ends.ring));
-	if (ends.ring == NULL)
-		return -ENOMEM;
-	ends.count_max = count_max;
+	const size_t counts[RINGS] = {
+		count_max, count_max < STRANGERS_MAX ? count_max : STRANGERS_MAX};
+
+	assert(ends.rings[0].cells == NULL && count_max > 0);
+	for (size_t i = 0; i < RINGS; i++) {
+		struct ended *cells = calloc(counts[i], sizeof(*cells));
+
+		if (cells == NULL) {
+			ends_end();
+			return -ENOMEM;
+		}
+		ends.rings[i] = (struct ring){.cells = cells, .count_max = counts[i]};
+	}
 	ends.total = 0;
 	memset(&ends.figures, 0, sizeof(ends.figures));
 	return 0;
@@ -44,11 +67,14 @@ int ends_begin(size_t count_max)
 
 void ends_end(void)
 {
-	for (size_t i = 0; i < ends.count_max; i++)
-		free(ends.ring[i].names);
-	free(ends.ring);
-	ends.ring = NULL;
-	ends.count_max = 0;
+	for (size_t i = 0; i < RINGS; i++) {
+		struct ring *ring = &ends.rings[i];
+
+		for (size_t at = 0; at < ring->count_max; at++)
+			free(ring->cells[at].names);
+		free(ring->cells);
+		*ring = (struct ring){0};
+	}
 }
 
 static char *names_join(const char *group, const char *identity)
@@ -128,68 +154,96 @@ void ends_figures(struct ends_figures *figures)
 	pthread_mutex_unlock(&ends.lock);
 }
 
+static bool is_stranger(const struct ph_receipt *receipt)
+{
+	return receipt->accepted && !receipt->was_open && !receipt->handshake_done;
+}
+
 void ends_on_end(
 	void *user, const struct ph_receipt *receipt, const char *group, const char *identity)
 {
+	bool stranger = is_stranger(receipt);
+	struct ring *ring = &ends.rings[stranger ? RING_STRANGERS : RING_KNOWN];
 	char *names = names_join(group, identity), *old;
 	struct ended *ended;
 
 	(void)user;
 	pthread_mutex_lock(&ends.lock);
-	ended = &ends.ring[ends.total++ % ends.count_max];
+	ended = &ring->cells[ring->count++ % ring->count_max];
 	old = ended->names;
+	ended->number = ++ends.total;
 	ended->time_s = (int64_t)time(NULL);
 	ended->receipt = *receipt;
 	ended->names = names;
 	figures_add(receipt);
 	pthread_mutex_unlock(&ends.lock);
 	free(old);
-	if (log_end_may(loop_now_ms()))
+	if (stranger ? log_stranger_may(loop_now_ms()) : log_end_may(loop_now_ms()))
 		end_log(receipt, group, identity);
 }
 
-/* A copy of the newest but `back`; false when there is none, or no memory (then *status). */
-static bool end_copy(uint64_t number, struct ended *copy, int *status)
+/* The newest of a ring that is not newer than `number`, or NULL. *back moves there. The lock is held. */
+static const struct ended *ring_at(const struct ring *ring, uint64_t number, uint64_t *back)
 {
+	uint64_t have = ring->count < ring->count_max ? ring->count : ring->count_max;
 	const struct ended *ended;
-	size_t group_bytes;
-	bool is_there;
 
-	copy->names = NULL;
+	for (; *back > 0 && *back + have > ring->count; (*back)--) {
+		ended = &ring->cells[(*back - 1) % ring->count_max];
+		if (ended->number <= number)
+			return ended;
+	}
+	return NULL;
+}
+
+/* A copy of the newest that is not newer than `number`; false: there is none, or no memory (then *status). */
+static bool end_copy(uint64_t number, uint64_t backs[RINGS], struct ended *copy, int *status)
+{
+	const struct ended *newest = NULL, *ended;
+	size_t group_bytes;
+
 	pthread_mutex_lock(&ends.lock);
-	is_there = number < ends.total && number + ends.count_max >= ends.total;
-	if (is_there) {
-		ended = &ends.ring[number % ends.count_max];
-		copy->time_s = ended->time_s;
-		copy->receipt = ended->receipt;
-		if (ended->names != NULL) {
-			group_bytes = strlen(ended->names) + 1;
-			copy->names = names_join(ended->names, ended->names + group_bytes);
+	for (size_t i = 0; i < RINGS; i++) {
+		ended = ring_at(&ends.rings[i], number, &backs[i]);
+		if (ended != NULL && (newest == NULL || ended->number > newest->number))
+			newest = ended;
+	}
+	if (newest != NULL) {
+		*copy = *newest;
+		copy->names = NULL;
+		if (newest->names != NULL) {
+			group_bytes = strlen(newest->names) + 1;
+			copy->names = names_join(newest->names, newest->names + group_bytes);
 			if (copy->names == NULL)
 				*status = -ENOMEM;
 		}
 	}
 	pthread_mutex_unlock(&ends.lock);
-	return is_there && *status == 0;
+	return newest != NULL && *status == 0;
 }
 
 int64_t ends_each(bool (*visit)(const struct end *end, void *context), void *context)
 {
-	uint64_t number = ends_total();
+	uint64_t number = UINT64_MAX, backs[RINGS];
 	struct ended copy;
 	int64_t count = 0;
 	bool goes_on = true;
 	int status = 0;
 
-	while (goes_on && number > 0 && end_copy(number - 1, &copy, &status)) {
-		struct end end = {.number = number, .time_s = copy.time_s, .receipt = copy.receipt};
+	pthread_mutex_lock(&ends.lock);
+	for (size_t i = 0; i < RINGS; i++)
+		backs[i] = ends.rings[i].count;
+	pthread_mutex_unlock(&ends.lock);
+	while (goes_on && end_copy(number, backs, &copy, &status)) {
+		struct end end = {
+			.number = copy.number, .time_s = copy.time_s, .receipt = copy.receipt};
 
 		end.group = copy.names != NULL ? copy.names : "";
 		end.identity = copy.names != NULL ? copy.names + strlen(copy.names) + 1 : "";
 		goes_on = visit(&end, context);
 		free(copy.names);
 		count++;
-		number--;
+		number = copy.number - 1;
 	}
 	return status < 0 ? status : count;
 }

@@ -1,6 +1,8 @@
 /*
  * ends.h: the last ended connections of this process, with the names of both sides of each: what
- * "peerhub ctl closed" and "explain" answer from. A bounded ring; the oldest go first. Fed by the engine's
+ * "peerhub ctl closed" and "explain" answer from. Bounded; the oldest go first. Those who were
+ * reset before they had proven anything have a small ring and a log budget of their own, so that a flood of
+ * strangers leaves the members' ends to be read. Fed by the engine's
  * threads, read by the administrator's; one lock, held for a copy.
  */
 #ifndef PEERHUB_HUB_ENDS_H

@@ -35,7 +35,7 @@ static struct {
 	bool is_configured; /* with `out` written before there are threads */
 	int out; /* stderr, opened anew so that a write never waits; -1: none, or no need */
 	pthread_mutex_t ends_lock; /* guards the rest */
-	uint64_t second, ends, left_out_now;
+	uint64_t second, ends, strangers, left_out_now; /* `ends` and `strangers` of this second */
 	int journal; /* -1: not opened */
 } logging = {.level = CONFIG_LOG_INFO,
 	.format = CONFIG_LOG_TEXT,
@@ -311,9 +311,10 @@ int log_level_of(const char *word)
 	return -1;
 }
 
-bool log_end_may(uint64_t now_ms)
+/* `count` is one of logging's. */
+static bool end_may(uint64_t now_ms, uint64_t *count, uint64_t limit)
 {
-	uint64_t limit = atomic_load(&logging.ends_per_second), left_out = 0;
+	uint64_t left_out = 0;
 	bool may;
 
 	if (limit == 0 || atomic_load(&logging.level) < CONFIG_LOG_INFO)
@@ -322,12 +323,13 @@ bool log_end_may(uint64_t now_ms)
 	if (logging.second != now_ms / 1000) {
 		logging.second = now_ms / 1000;
 		logging.ends = 0;
+		logging.strangers = 0;
 		left_out = logging.left_out_now;
 		logging.left_out_now = 0;
 	}
-	may = logging.ends < limit;
+	may = *count < limit;
 	if (may)
-		logging.ends++;
+		(*count)++;
 	else
 		logging.left_out_now++;
 	pthread_mutex_unlock(&logging.ends_lock);
@@ -336,6 +338,17 @@ bool log_end_may(uint64_t now_ms)
 	if (left_out > 0)
 		LOG(CONFIG_LOG_INFO, "connection_ends_left_out", LOG_N("count", left_out));
 	return may;
+}
+
+bool log_end_may(uint64_t now_ms)
+{
+	return end_may(now_ms, &logging.ends, atomic_load(&logging.ends_per_second));
+}
+
+bool log_stranger_may(uint64_t now_ms)
+{
+	return end_may(
+		now_ms, &logging.strangers, (atomic_load(&logging.ends_per_second) + 9) / 10);
 }
 
 uint64_t log_lost(void)

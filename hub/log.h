@@ -66,6 +66,8 @@ void log_event(enum config_log_level level, const char *event, const struct log_
 /* May a line about an ended connection be written now? At most ends-per-second may; the others are
  * counted, and the next second begins with a line that says how many were left out. */
 bool log_end_may(uint64_t now_ms);
+/* The same for a connection that ended before its handshake: beside those, a tenth as many may. */
+bool log_stranger_may(uint64_t now_ms);
 
 /* Lines that could not be written, and lines about ends that were left out. */
 uint64_t log_lost(void);

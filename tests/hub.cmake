@@ -10,6 +10,10 @@ peerhub_hub_test(relay_test ${PROJECT_SOURCE_DIR}/hub/relay.c ${PROJECT_SOURCE_D
 peerhub_hub_test(transfer_test ${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
 peerhub_hub_test(backoff_test ${PROJECT_SOURCE_DIR}/hub/backoff.c)
 
+peerhub_hub_test(ends_test ${PROJECT_SOURCE_DIR}/hub/ends.c ${PROJECT_SOURCE_DIR}/hub/log.c
+	${PROJECT_SOURCE_DIR}/hub/loop.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+target_link_libraries(hub_ends_test PRIVATE peerhub)
+
 # The machines of a transfer without a network: the test brings its own route.c.
 set(EXCHANGE_SOURCES sender receiver relay say loop names text transfer)
 list(TRANSFORM EXCHANGE_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/hub/)

@@ -420,8 +420,14 @@ static void refused(enum ph_limit limit, bool told)
 {
 	struct ph_limit_state states[PH_LIMIT_COUNT];
 	const struct end *end = &world.ends[world.count - 1];
+	struct ph_receipt receipts[CLIENTS];
+	bool is_kept = false;
 
 	wait_until(both_have_ended);
+	for (uint32_t i = ph_receipts(world.hub, receipts, CLIENTS); i > 0; i--)
+		is_kept = is_kept || receipts[i - 1].id == world.last.id;
+	/* Whom the limits end before a handshake is counted, and writes over nobody's receipt. */
+	assert_int_equal(is_kept, world.last.handshake_done);
 	assert_string_equal(
 		ph_reason_name(world.last.reason), ph_reason_name(ph_limit_reason(limit)));
 	assert_int_equal(world.last.side, PH_SIDE_ENGINE);
