@@ -573,11 +573,17 @@ static void a_message_is_too_large(void **state)
 
 static void messages_are_too_many(void **state)
 {
+	static const uint8_t type[16] = {1};
+	struct ph_part part = {type, 1};
+	int status = 0;
+
 	(void)state;
 	world_begin(with(PH_LIMIT_MESSAGE_RATE, 1), PH_FRAMING_MESSAGE);
 	assert_true(dial(PH_FRAMING_MESSAGE, "g.x", "a.x"));
-	for (int i = 0; i < 200; i++)
-		say(0, 1);
+	/* On a busy machine the end is here before all are sent. */
+	for (int i = 0; i < 200 && status == 0; i++)
+		status = ph_send(world.ids[0], 2, type, &part, 1);
+	assert_true(status == 0 || status == -ENOENT);
 	refused(PH_LIMIT_MESSAGE_RATE, false);
 	assert_int_equal(world.ends[0].receipt.peer_reason, PH_REASON_LIMIT_MESSAGE_RATE);
 	world_end();
