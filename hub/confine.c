@@ -430,6 +430,11 @@ static int rule_masked(
 		SCMP_CMP(index, SCMP_CMP_MASKED_EQ, mask, value));
 }
 
+static struct scmp_arg_cmp arg_is(unsigned index, uint64_t value)
+{
+	return (struct scmp_arg_cmp){.arg = index, .op = SCMP_CMP_EQ, .datum_a = value};
+}
+
 static int rule_equal(
 	scmp_filter_ctx filter, int number, unsigned index, const uint64_t *values, size_t count)
 {
@@ -437,7 +442,7 @@ static int rule_equal(
 
 	for (size_t i = 0; i < count && status == 0; i++)
 		status = seccomp_rule_add(
-			filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP(index, SCMP_CMP_EQ, values[i]));
+			filter, SCMP_ACT_ALLOW, number, 1, arg_is(index, values[i]));
 	return status;
 }
 
@@ -446,7 +451,8 @@ static int rules_with_arguments(scmp_filter_ctx filter)
 {
 	static const uint64_t families[] = {AF_INET, AF_INET6, AF_UNIX};
 	static const uint64_t local[] = {AF_UNIX};
-	static const uint64_t requests[] = {FIONREAD, FIONBIO, FIOCLEX, TCGETS, TIOCGWINSZ, 0x5411};
+	static const uint64_t requests[] = {FIONREAD, FIONBIO, FIOCLEX, TCGETS, TIOCGWINSZ, 0x5411,
+		SIOCGIFINDEX /* an address with the name of an interface */};
 	static const uint64_t names[] = {PR_SET_NAME, PR_GET_NAME, 0x53564d41 /* PR_SET_VMA */};
 	uint64_t self[] = {0, (uint64_t)getpid()};
 	int status;
@@ -455,8 +461,7 @@ static int rules_with_arguments(scmp_filter_ctx filter)
 	/* getifaddrs. */
 	if (status == 0)
 		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-			SCMP_CMP(0, SCMP_CMP_EQ, AF_NETLINK),
-			SCMP_CMP(2, SCMP_CMP_EQ, NETLINK_ROUTE));
+			arg_is(0, AF_NETLINK), arg_is(2, NETLINK_ROUTE));
 	if (status == 0)
 		status = rule_equal(filter, SCMP_SYS(socketpair), 0, local, COUNT(local));
 	if (status == 0)
@@ -524,7 +529,7 @@ static int seccomp_begin(void)
 		status = rule_names(filter, SCMP_ACT_ERRNO(EPERM), symbols, COUNT(symbols));
 		if (status == 0)
 			status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket),
-				1, SCMP_CMP(0, SCMP_CMP_EQ, AF_PACKET));
+				1, arg_is(0, AF_PACKET));
 	} else if (status == 0) {
 		status = rule_names(filter, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
 		if (status == 0)

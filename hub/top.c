@@ -135,7 +135,8 @@ static bool hub_connect(struct top *top)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	strcpy(address.sun_path, top->socket); /* top_main has looked at its length */
-	top->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The queue of a hub that is stuck fills: then this is tried again later. */
+	top->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (top->fd >= 0 && connect(top->fd, (struct sockaddr *)&address, sizeof(address)) == 0)
 		return true;
 	if (top->fd >= 0)

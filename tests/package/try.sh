@@ -11,12 +11,12 @@ cd /packages
 apt-get -q -y --no-download install ./libpeerhub0_*.deb ./libpeerhub-dev_*.deb ./peerhub_*.deb ./peerhub-tools_*.deb \
 	>install.log 2>&1 || dpkg -i ./libpeerhub0_*.deb ./libpeerhub-dev_*.deb ./peerhub_*.deb ./peerhub-tools_*.deb \
 	>install.log 2>&1 || { cat install.log; fail "install"; }
-getent passwd peerhub >/dev/null || systemd-sysusers || fail "there is no user"
+getent passwd peerhub >/dev/null || fail "there is no user"
+[ "$(stat -c '%U %a' /var/lib/peerhub)" = "peerhub 700" ] || fail "/var/lib/peerhub"
 for program in peerhub peerhub-stress peerhub-bench peerhub-echo; do
 	timeout 60 "$program" --help >/dev/null || fail "$program --help"
 done
 peerhub hub --check-config --config /etc/peerhub/peerhub.conf || fail "the configuration of the package"
-install -d -o peerhub -g peerhub -m 0700 /var/lib/peerhub
 as_peerhub() { setpriv --reuid peerhub --regid peerhub --clear-groups env PEERHUB_HOME=/var/lib/peerhub "$@"; }
 as_peerhub peerhub id create --name Hub
 as_peerhub peerhub group create --name Meeting
