@@ -677,10 +677,12 @@ static int spin_start(struct spin *spin)
 	if (status == 0 && spin->is_filling)
 		spin_fill(spin);
 	fault_memory_set(spin->world_options.seed, spin->fail_one_of);
+	fault_memory_spare(); /* this thread, while it starts others */
 	if (status == 0 && spin->world != NULL)
 		status = actors_start(spin->world, threads_native(spin), &spin->actors);
 	if (status == 0 && spin->p2p != NULL)
 		status = p2p_spin_start(spin->p2p);
+	fault_memory_spare_end();
 	if (status < 0)
 		fprintf(stderr, "peerhub-stress: cannot start a thread: %s\n", strerror(-status));
 	return status;
