@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define RING_SUBMIT_ENTRIES 1024u
-#define HANDSHAKE_SAVED_NS 100000000u
+#define HANDSHAKE_SAVED_NS 100000000
+#define HANDSHAKE_SINCE_NS 10000000000ull /* even one percent of it is all that is saved */
 #define UNARMED_WAIT_NS 1000000u
 
 static _Thread_local struct shard *shard_of_thread;
@@ -651,12 +652,21 @@ static bool shard_has_handshakes(const struct shard *shard)
 	return shard->lists[LIST_HANDSHAKE].count > 0 || shard->hellos.count > 0;
 }
 
-/* The share of the time since the last look, saved up for a tenth of a second; 0: no limit. */
+/* Percent of the time; 0: no limit. */
 static uint64_t handshake_share(const struct shard *shard)
 {
 	uint64_t share = limits_value(shard->hub->limits, PH_LIMIT_HANDSHAKE_SHARE);
 
 	return share < 100 ? share : 0;
+}
+
+/* A debt is paid off by the share of the time alone, however seldom it is looked at. */
+int64_t shard_handshake_credit(int64_t credit_ns, uint64_t since_ns, uint64_t share)
+{
+	if (since_ns > HANDSHAKE_SINCE_NS)
+		since_ns = HANDSHAKE_SINCE_NS;
+	credit_ns += (int64_t)(since_ns * share / 100);
+	return credit_ns < HANDSHAKE_SAVED_NS ? credit_ns : HANDSHAKE_SAVED_NS;
 }
 
 static bool shard_may_handshake(struct shard *shard)
@@ -667,12 +677,8 @@ static bool shard_may_handshake(struct shard *shard)
 	if (share == 0)
 		return true;
 	shard->handshake_seen_ns = shard->now_ns;
-	if (since_ns > HANDSHAKE_SAVED_NS)
-		shard->handshake_credit_ns = HANDSHAKE_SAVED_NS;
-	else
-		shard->handshake_credit_ns += (int64_t)(since_ns * share / 100);
-	if (shard->handshake_credit_ns > (int64_t)HANDSHAKE_SAVED_NS)
-		shard->handshake_credit_ns = HANDSHAKE_SAVED_NS;
+	shard->handshake_credit_ns =
+		shard_handshake_credit(shard->handshake_credit_ns, since_ns, share);
 	return shard->handshake_credit_ns > 0;
 }
 

@@ -172,6 +172,8 @@ void shard_hello_remove(struct shard *shard, struct conn *conn); /* no matter wh
 void shard_post(struct home *home, struct command *command); /* any thread */
 void shard_post_slot(struct home *home, struct slot *slot); /* any thread: who turned MAILED on */
 void shard_accept_update(struct shard *shard);
+/* What a credit of handshake time is after so long at a share of 1 to 99 percent. */
+int64_t shard_handshake_credit(int64_t credit_ns, uint64_t since_ns, uint64_t share);
 uint64_t shard_lag_ns(const struct shard *shard); /* the longest turn lately: halves each second */
 void shard_listener_arm(struct shard *shard, struct listener *listener);
 void shard_listener_end(struct shard *shard, struct listener *listener);
