@@ -449,7 +449,10 @@ static void conn_on_notice(struct conn *conn, const uint8_t *message, size_t byt
 		notice.code == conn_end(conn)->peer_reason)
 		return;
 	conn_end(conn)->peer_reason = notice.code;
-	conn_end(conn)->peer_retry_after_ms = notice.retry_after_ms;
+	/* A goodbye of another reason knows of no time either: one that was told stays until another is, or
+	 * until all is taken back. */
+	if (notice.retry_after_ms != 0 || notice.code == 0)
+		conn_end(conn)->peer_retry_after_ms = notice.retry_after_ms;
 	memcpy(text, notice.text, notice.text_bytes);
 	text[notice.text_bytes] = '\0';
 }

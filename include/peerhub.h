@@ -207,7 +207,8 @@ enum ph_duplicates {
 /* What happens to a connection whose send queue stays full: docs/native.md. */
 enum ph_slow {
 	PH_SLOW_BLOCK = 0, /* nothing: its senders are told -EAGAIN until there is room */
-	PH_SLOW_CLOSE = 1, /* full without a pause for slow_ms: it is reset, limit_slow_consumer */
+	PH_SLOW_CLOSE =
+		1, /* full, and nothing taken of it, for slow_ms: reset, limit_slow_consumer */
 	PH_SLOW_DROP =
 		2, /* the oldest messages that are not yet on their way make room; raw: as BLOCK */
 };
@@ -563,8 +564,9 @@ PH_API int ph_close(uint64_t id, uint64_t tag, enum ph_how how, uint32_t reason,
 /*
  * Tell the peer of an open connection something ahead of its end: that we are about to drain, and after how
  * long it may come back (0: nothing is asked). It stands in the peer's receipt (peer_reason,
- * peer_retry_after_ms, peer_text) whenever the connection ends; the newest one counts, and reason 0 takes it back. text may be
- * NULL, at most PH_TEXT_BYTES_MAX bytes are kept. It counts neither as a message nor against the send budget.
+ * peer_retry_after_ms, peer_text) whenever the connection ends; the newest one counts, but a time that was told stays
+ * until another time is; reason 0 takes all of it back. text may be NULL, at most PH_TEXT_BYTES_MAX bytes are kept. It
+ * counts neither as a message nor against the send budget.
  * Returns 0, -ENOENT (as ph_send), -EAGAIN (PH_NOTICES_MAX were sent on it), -EOPNOTSUPP (raw framing), -ENOMEM.
  */
 #define PH_NOTICES_MAX 64u /* of one connection: they are bounded by this alone */
