@@ -5,6 +5,7 @@
 #include "engine/digest.h"
 #include "engine/hub.h"
 #include "engine/shard.h"
+#include "engine/tsan.h"
 #include "engine/wire.h"
 
 #include <errno.h>
@@ -234,14 +235,32 @@ static uint64_t twin_of(uint64_t id)
 {
 	struct home *home = home_of(id);
 
-	/* Its slot may be another's by now: then the number is higher than ours, or the close finds nothing. */
 	return atomic_load(&home->shard->holds[slot_id_slot(id)].twin);
 }
 
+static void twin_close(struct conn *conn, uint64_t id)
+{
+	struct home *home = home_of(id);
+	struct slot *slot = &home->table.slots[slot_id_slot(id)];
+
+	if (hub_close(home, slot_id_slot(id), slot_id_generation(id),
+		    atomic_load_explicit(&slot->tag, memory_order_relaxed), PH_GRACEFUL,
+		    PH_REASON_LIMIT_DUPLICATE, "a newer connection of the same identity") == 0)
+		limits_refused(conn->shard->hub->limits, PH_LIMIT_DUPLICATE, conn->shard->now_ns,
+			&conn->peer_address);
+}
+
 /*
- * Newest wins: each that is open draws a number and closes those of the same identity and kind with a lower
- * one. Of two that open at once the one with the higher number sees the other: that was findable before it
- * drew. So exactly the one with the highest number stays.
+ * Newest wins: each that is open draws a number and looks for others of the same identity and kind. It closes
+ * those with a lower number, and itself where one has a higher.
+ *
+ * Drawing and storing are two steps, so who draws the lower number may store it last, and the other then has
+ * found nobody to close. But each is in the hash and open, stores, and then looks, with a full fence between
+ * the two. In the single order of the fences one of two comes last: that one finds the other and its number,
+ * and whichever of them has the lower one is closed by it. So exactly the highest stays.
+ *
+ * A higher number is another's where the slot was given away meanwhile; a slot that is still open in the
+ * generation that was found after its number was read has not been.
  */
 static void conn_close_twins(struct conn *conn)
 {
@@ -251,21 +270,19 @@ static void conn_close_twins(struct conn *conn)
 
 	own = limits_next_number(hub->limits) * 4 + conn->kind;
 	atomic_store(&conn_hold(conn)->twin, own);
+	ph_fence_full();
 	count = ph_find(hub, conn->names->text, conn->names->text + conn->names->identity_offset,
 		ids, TWINS_MAX);
 	for (uint32_t i = 0; i < count && i < TWINS_MAX; i++) {
-		struct home *home = home_of(ids[i]);
-		struct slot *slot = &home->table.slots[slot_id_slot(ids[i])];
+		const struct slot *slot = &home_of(ids[i])->table.slots[slot_id_slot(ids[i])];
 
 		twin = twin_of(ids[i]);
-		if (ids[i] == conn_id(conn) || twin == 0 || twin % 4 != own % 4 || twin >= own)
+		if (ids[i] == conn_id(conn) || twin == 0 || twin % 4 != own % 4)
 			continue;
-		if (hub_close(home, slot_id_slot(ids[i]), slot_id_generation(ids[i]),
-			    atomic_load_explicit(&slot->tag, memory_order_relaxed), PH_GRACEFUL,
-			    PH_REASON_LIMIT_DUPLICATE,
-			    "a newer connection of the same identity") == 0)
-			limits_refused(hub->limits, PH_LIMIT_DUPLICATE, conn->shard->now_ns,
-				&conn->peer_address);
+		if (twin < own)
+			twin_close(conn, ids[i]);
+		else if (slot_is_open(slot, slot_id_generation(ids[i])))
+			twin_close(conn, conn_id(conn));
 	}
 }
 
