@@ -277,8 +277,15 @@ static void conn_on_ping_timer(struct conn *conn)
 	uint64_t dead_ns = (uint64_t)options->timeout_dead_ms * 1000000u;
 	uint64_t active = atomic_load_explicit(&conn->time_active_ns, memory_order_relaxed);
 
-	if (!conn_slow_deadline(conn) || conn->framing == PH_FRAMING_RAW)
+	if (!conn_slow_deadline(conn))
 		return;
+	if (conn->framing == PH_FRAMING_RAW) {
+		uint64_t wait_ns = conn_slow_wait_ns(conn, UINT64_MAX);
+
+		if (wait_ns != UINT64_MAX)
+			timer_arm(&shard->timers, &conn->timer, shard->now_ns + wait_ns);
+		return;
+	}
 	conn_resume_drop(conn); /* it would have come behind WELCOME */
 	/* Who does not read cannot hear: silence counts while receive is armed, from when it was. */
 	if (active < conn->time_armed_ns)

@@ -71,8 +71,10 @@ static void conn_warn(struct conn *conn)
 	conn_hold(conn)->slow_ns = conn->shard->now_ns;
 	SHARD_COUNT(conn->shard, slow_consumers);
 	limits_refused(hub->limits, PH_LIMIT_SEND_QUEUE, conn->shard->now_ns, &conn->peer_address);
+	/* Its only timer: pings and the silence of the peer are looked at no later for it. */
 	if (hub->options.slow == PH_SLOW_CLOSE)
-		timer_arm(&conn->shard->timers, &conn->timer, conn->shard->now_ns + slow_ns(conn));
+		timer_arm_by(
+			&conn->shard->timers, &conn->timer, conn->shard->now_ns + slow_ns(conn));
 	if (hub->callbacks.on_slow != NULL)
 		hub->callbacks.on_slow(hub->options.user, conn_id(conn), conn->user,
 			atomic_load(&conn_slot(conn)->queued_bytes));
@@ -101,15 +103,35 @@ void conn_slow_over(struct conn *conn)
 	conn_hold(conn)->slow_ns = 0;
 }
 
+/* A stream that is broken has an end of its own, which receive tells. */
+static bool conn_has_slow_deadline(const struct conn *conn)
+{
+	return conn_hold(conn)->slow_ns != 0 && !conn->send_broken &&
+		conn->shard->hub->options.slow == PH_SLOW_CLOSE;
+}
+
+/* Since when it has been full and the kernel has taken nothing of it. */
+static uint64_t slow_since_ns(const struct conn *conn)
+{
+	uint64_t full_ns = conn_hold(conn)->slow_ns;
+
+	return conn->time_sent_ns > full_ns ? conn->time_sent_ns : full_ns;
+}
+
 bool conn_slow_deadline(struct conn *conn)
 {
-	uint64_t since_ns = conn_hold(conn)->slow_ns;
 	char text[PH_TEXT_BYTES_MAX];
 
-	if (since_ns == 0 || conn->shard->hub->options.slow != PH_SLOW_CLOSE ||
-		conn->shard->now_ns - since_ns < slow_ns(conn) || is_half_empty(conn))
+	if (!conn_has_slow_deadline(conn))
 		return true;
-	snprintf(text, sizeof(text), "its send queue was full for %u ms",
+	/* Not by what was given back, which ends it at once: send_queue has been raised since. */
+	if (is_half_empty(conn)) {
+		conn_slow_over(conn);
+		return true;
+	}
+	if (conn->shard->now_ns - slow_since_ns(conn) < slow_ns(conn))
+		return true;
+	snprintf(text, sizeof(text), "nothing of its full send queue was taken for %u ms",
 		conn->shard->hub->options.slow_ms);
 	conn_fail(conn, PH_REASON_LIMIT_SLOW, 0, text);
 	return false;
@@ -117,12 +139,11 @@ bool conn_slow_deadline(struct conn *conn)
 
 uint64_t conn_slow_wait_ns(const struct conn *conn, uint64_t wait_ns)
 {
-	uint64_t since_ns = conn_hold(conn)->slow_ns, left_ns;
+	uint64_t until_ns, left_ns;
 
-	if (since_ns == 0 || conn->shard->hub->options.slow != PH_SLOW_CLOSE)
+	if (!conn_has_slow_deadline(conn))
 		return wait_ns;
-	left_ns = since_ns + slow_ns(conn) > conn->shard->now_ns
-		? since_ns + slow_ns(conn) - conn->shard->now_ns
-		: 0;
+	until_ns = slow_since_ns(conn) + slow_ns(conn);
+	left_ns = until_ns > conn->shard->now_ns ? until_ns - conn->shard->now_ns : 0;
 	return left_ns < wait_ns ? left_ns : wait_ns;
 }

@@ -183,6 +183,12 @@ void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t expiry_n
 	wheel->count++;
 }
 
+void timer_arm_by(struct timer_wheel *wheel, struct timer *timer, uint64_t expiry_ns)
+{
+	if (!timer_is_armed(timer) || tick_ceiling(expiry_ns) < timer->expiry_tick)
+		timer_arm(wheel, timer, expiry_ns);
+}
+
 void timer_cancel(struct timer_wheel *wheel, struct timer *timer)
 {
 	struct timer *next = timer->next;

@@ -27,6 +27,8 @@ struct timer_wheel {
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ns);
 void timer_arm(
 	struct timer_wheel *wheel, struct timer *timer, uint64_t expiry_ns); /* re-arms too */
+/* The same, but where it is armed for an earlier time that stays. */
+void timer_arm_by(struct timer_wheel *wheel, struct timer *timer, uint64_t expiry_ns);
 void timer_cancel(struct timer_wheel *wheel, struct timer *timer); /* idempotent */
 bool timer_is_armed(const struct timer *timer);
 /* Calls on_timer for each expired timer (disarmed before the call; the callback may arm or cancel
