@@ -286,7 +286,7 @@ static bool is_same_address(const PEER_ADDRESS *left, const PEER_ADDRESS *right)
 		memcmp(&left->sin6.sin6_addr, &right->sin6.sin6_addr, sizeof(struct in6_addr)) == 0;
 }
 
-char *node_neighbor(struct node *node, const PEER_ADDRESS *address)
+char *node_neighbor(struct node *node, const PEER_ADDRESS *address, bool exactly)
 {
 	const PEER_CONNECTION_INFO *found = NULL;
 	struct names_list list = {0};
@@ -301,7 +301,7 @@ char *node_neighbor(struct node *node, const PEER_ADDRESS *address)
 		say_result(result, "cannot list the neighbors");
 		return NULL;
 	}
-	if (list.count == 1)
+	if (list.count == 1 && !exactly)
 		found = list.items[0];
 	for (ULONG i = 0; i < list.count; i++)
 		if (is_same_address(

@@ -60,8 +60,8 @@ DWORD node_status(struct node *node);
 size_t node_addresses(struct node *node, char **addresses, size_t count_max);
 /* One "address A" line each but the first; then "ready A identity I group G". 0 or -EIO. */
 int node_say_ready(struct node *node);
-/* The identity of the neighbor at this address, or of the only neighbor; for free(); NULL: none. */
-char *node_neighbor(struct node *node, const PEER_ADDRESS *address);
+/* The identity of the neighbor at this address, or (not `exactly`) of the only neighbor; for free(); NULL: none. */
+char *node_neighbor(struct node *node, const PEER_ADDRESS *address, bool exactly);
 
 void node_type_from_guid(const GUID *guid, uint8_t type[16]);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asked.h"
 #include "check.h"
 #include "commands.h"
 #include "files.h"
@@ -33,13 +34,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define EVENTS_A_TURN 256u
-#define RETRY_MS 500u /* between attempts to go online */
 #define LINGER_MS 3000u /* for senders that have not confirmed our last result */
 #define LINKS_MAX (OPTION_LIST_MAX + 1)
 
 struct peer_options {
-	const char *identity, *group, *invitation, *hub, *listen, *receive;
-	struct option_list to;
+	const char *identity, *group, *invitation, *listen, *receive;
+	struct option_list hubs, to;
 	bool via_hub, broadcast, receive_lines;
 	uint64_t count, wait_s, timeout_s, for_s;
 };
@@ -110,9 +110,14 @@ static bool add_hub(struct peer *peer, const char *text)
 	const char *address;
 	char *identity = split_at(text, &address);
 
-	peer->hub = link_to(peer, identity, address);
-	free(identity);
+	int status = 0;
+
 	if (peer->hub == NULL)
+		peer->hub = link_to(peer, identity, address);
+	else
+		status = link_add(peer->hub, identity, address);
+	free(identity);
+	if (peer->hub == NULL || status < 0)
 		return false;
 	peer->hub->is_hub = true;
 	return true;
@@ -158,8 +163,9 @@ static bool check_options(struct peer *peer)
 	for (size_t i = 0; i < peer->things.files.count; i++)
 		if (strcmp(peer->things.files.items[i], "-") == 0)
 			stdin_users++;
-	if (options->hub != NULL && !add_hub(peer, options->hub))
-		return false;
+	for (size_t i = 0; i < options->hubs.count; i++)
+		if (!add_hub(peer, options->hubs.items[i]))
+			return false;
 	for (size_t i = 0; i < options->to.count; i++)
 		if (!add_target(peer, options->to.items[i]))
 			return false;
@@ -213,11 +219,16 @@ static void go_online(struct peer *peer)
 
 static void on_online_failed(struct peer *peer, HRESULT reason, uint64_t now_ms)
 {
-	if (peer->is_online)
+	if (peer->is_online) {
+		if (peer->hub != NULL)
+			link_neighbor_failed(peer->hub, reason, now_ms);
 		return;
-	if (peer->has_address && now_ms + RETRY_MS <= peer->online_give_up_ms) {
-		peer->online_retry_ms = now_ms + RETRY_MS;
-		return;
+	}
+	if (peer->has_address) {
+		peer->online_retry_ms = link_online_failed(&peer->links[0], now_ms);
+		if (peer->online_retry_ms <= peer->online_give_up_ms)
+			return;
+		peer->online_retry_ms = 0;
 	}
 	if (peer->has_address && FAILED(peer->neighbor_error))
 		reason = peer->neighbor_error;
@@ -665,7 +676,7 @@ static int peer_run(struct peer *peer)
 		say_error("cannot take signals: %s", strerror(errno));
 		return EXIT_FAILED;
 	}
-	if (!names_startup())
+	if (FAILED(PeerhubSetEndCallback(asked_on_end, NULL)) || !names_startup())
 		return EXIT_FAILED;
 	if (begin(peer) == 0) {
 		set_deadlines(peer);
@@ -697,8 +708,10 @@ int peer_main(int argc, char **argv)
 			0, 0},
 		{"identity", OPTION_TEXT, "ID", "who we are; default the default identity",
 			&given->identity, 0, 0},
-		{"hub", OPTION_TEXT, "[ID@]HOST:PORT",
-			"connect to the hub there (ID: and to no other)", &given->hub, 0, 0},
+		{"hub", OPTION_LIST, "[ID@]HOST:PORT",
+			"connect to the hub there (ID: and to no other); repeated:\n"
+			"to one of them, the next when one fails or sends us away",
+			&given->hubs, 0, 0},
 		{"listen", OPTION_TEXT, "HOST:PORT",
 			"where to listen, numeric; port 0: any free one;\n"
 			"default PEERHUB_LISTEN, then [::]:3587 or any free port",

@@ -10,6 +10,10 @@ peerhub_hub_test(relay_test ${PROJECT_SOURCE_DIR}/hub/relay.c ${PROJECT_SOURCE_D
 peerhub_hub_test(transfer_test ${PROJECT_SOURCE_DIR}/hub/transfer.c ${PROJECT_SOURCE_DIR}/hub/text.c)
 peerhub_hub_test(backoff_test ${PROJECT_SOURCE_DIR}/hub/backoff.c)
 
+peerhub_hub_test(link_test ${PROJECT_SOURCE_DIR}/hub/link.c ${PROJECT_SOURCE_DIR}/hub/asked.c
+	${PROJECT_SOURCE_DIR}/hub/backoff.c ${PROJECT_SOURCE_DIR}/hub/names.c ${PROJECT_SOURCE_DIR}/hub/say.c
+	${PROJECT_SOURCE_DIR}/hub/loop.c ${PROJECT_SOURCE_DIR}/hub/text.c)
+target_link_libraries(hub_link_test PRIVATE peerhub)
 peerhub_hub_test(ends_test ${PROJECT_SOURCE_DIR}/hub/ends.c ${PROJECT_SOURCE_DIR}/hub/log.c
 	${PROJECT_SOURCE_DIR}/hub/loop.c ${PROJECT_SOURCE_DIR}/hub/text.c)
 target_link_libraries(hub_ends_test PRIVATE peerhub)
