@@ -20,6 +20,8 @@
 #define BUCKETS 256u
 #define WORKS_MAX \
 	64u /* lists that wait to be verified: 8 MiB at most; those beyond come again later */
+#define STORED_MAX \
+	(4u * REVOCATION_SIGNERS_MAX) /* lists that are read from the store for the places of a group */
 #define FORGET_MAX \
 	32u /* newly revoked keys that are looked for one by one; beyond, all is forgotten */
 #define ATTEMPTS_MAX \
@@ -56,6 +58,7 @@ static struct {
 static struct {
 	pthread_mutex_t lock;
 	atomic_uint work_count;
+	atomic_uint unkept_count; /* received lists in force that the store did not take */
 } changes = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---- the lists in force; sets.lock is held ---------------------------------------------- */
@@ -192,32 +195,80 @@ static bool set_has_room(const struct set *set, const struct revocation_list *li
 	return list->is_group || set_group_list(set) != NULL ? room > 0 : room > 1;
 }
 
+/* Where a list goes: its signer's place, a free one, or that of a list which does not count. NULL: nowhere. */
+static struct revocation_list **set_place(struct set *set, const struct revocation_list *list)
+{
+	struct revocation_list **place = set_list(set, list->links[0]);
+	int64_t now_s = (int64_t)time(NULL);
+
+	if (place != NULL)
+		return place;
+	if (set_has_room(set, list))
+		return &set->lists[set->list_count];
+	for (uint32_t index = 0; index < set->list_count && list_counts(set, list, now_s); index++)
+		if (!list_counts(set, set->lists[index], now_s))
+			return &set->lists[index];
+	return NULL;
+}
+
+static HRESULT fail_full(void)
+{
+	return detail_fail(E_OUTOFMEMORY, "%u administrators of the group revoke already",
+		REVOCATION_SIGNERS_MAX);
+}
+
+/* Before a list is written: is it one to have, and is there a place? changes.lock is held, so it stays.
+ * S_OK, PEER_E_NOT_AUTHORIZED (the group has revoked its signer), E_OUTOFMEMORY. */
+static HRESULT set_admit(const char *group_authority, const struct revocation_list *list)
+{
+	HRESULT result = S_OK;
+	struct set *set;
+
+	pthread_rwlock_wrlock(&sets.lock);
+	set = set_make(group_authority);
+	if (set == NULL)
+		result = E_OUTOFMEMORY;
+	else if (!list_counts(set, list, (int64_t)time(NULL)))
+		result = detail_fail(PEER_E_NOT_AUTHORIZED,
+			"the group has revoked who signed the list, or who vouches for him");
+	else if (set_place(set, list) == NULL)
+		result = fail_full();
+	pthread_rwlock_unlock(&sets.lock);
+	return result;
+}
+
+static bool is_same_signer(const struct revocation_list *one, const struct revocation_list *other)
+{
+	return memcmp(one->links[0], other->links[0], REVOCATION_AUTHORITY_BYTES) == 0;
+}
+
 /*
- * Publish a list that is on disk. Takes it over when it is newer than what is there; *before is what it
- * replaced (NULL: nothing), which nobody looks at any more. S_OK, S_FALSE (not newer), E_OUTOFMEMORY.
+ * Publish a list. Takes it over when it is newer than what is there; *before is what it replaced (NULL:
+ * nothing; perhaps another signer's that does not count), which nobody looks at any more.
+ * S_OK, S_FALSE (not newer), E_OUTOFMEMORY.
  */
 static HRESULT set_put(
 	const char *group_authority, struct revocation_list *list, struct revocation_list **before)
 {
-	struct revocation_list **place;
+	struct revocation_list **place = NULL;
 	HRESULT result = S_OK;
 	struct set *set;
 
 	*before = NULL;
 	pthread_rwlock_wrlock(&sets.lock);
 	set = set_make(group_authority);
-	place = set_list(set, list->links[0]);
-	if (set == NULL) {
+	if (set != NULL)
+		place = set_place(set, list);
+	if (set == NULL)
 		result = E_OUTOFMEMORY;
-	} else if (place != NULL) {
-		*before = (*place)->sequence < list->sequence ? *place : NULL;
-		result = *before != NULL ? S_OK : S_FALSE;
-	} else if (set_has_room(set, list)) {
-		place = &set->lists[set->list_count++];
-	} else {
-		result = detail_fail(E_OUTOFMEMORY, "%u administrators of the group revoke already",
-			REVOCATION_SIGNERS_MAX);
-	}
+	else if (place == NULL)
+		result = fail_full();
+	else if (place == &set->lists[set->list_count])
+		set->list_count++;
+	else if (is_same_signer(*place, list) && (*place)->sequence >= list->sequence)
+		result = S_FALSE;
+	else
+		*before = *place;
 	if (result == S_OK) {
 		*place = list;
 		atomic_fetch_add(&sets.epoch, 1);
@@ -399,7 +450,7 @@ static HRESULT list_apply(
 		return result;
 	}
 	node_each(group_authority, node_close_revoked, &walk);
-	forget(group, list, before);
+	forget(group, list, before != NULL && is_same_signer(before, list) ? before : NULL);
 	node_each(group_authority, node_announce, &walk);
 	revocation_list_destroy(before);
 	if (closed != NULL)
@@ -407,50 +458,89 @@ static HRESULT list_apply(
 	return S_OK;
 }
 
-/* To disk, then in force. Takes the list over. S_OK, S_FALSE (not newer), the store's codes. */
-static HRESULT list_keep(
-	const char *group, struct revocation_list *list, uint64_t source, uint64_t *closed)
+/* Is there a place for it? Then to disk. S_OK, S_FALSE (not newer than what is there), set_admit's codes, the
+ * store's. */
+static HRESULT list_store(const char *group, const struct revocation_list *list)
 {
-	char signer[PEER_AUTHORITY_BYTES];
-	HRESULT result;
-
-	revocation_authority_text(list->links[0], signer);
-	result = store_revocation_put(group, signer, list->sequence, list->signed_form);
-	if (result == S_OK)
-		return list_apply(group, list, source, closed);
-	revocation_list_destroy(list);
-	return result;
-}
-
-/* Another process of this store may have changed what we have. */
-static HRESULT lists_load(const char *group)
-{
-	struct store_bytes stored[REVOCATION_SIGNERS_MAX];
-	char group_authority[PEER_AUTHORITY_BYTES];
-	uint32_t count = 0;
+	char group_authority[PEER_AUTHORITY_BYTES], signer[PEER_AUTHORITY_BYTES];
 	HRESULT result;
 
 	if (peer_name_authority(group, group_authority) < 0)
 		return E_INVALIDARG;
-	result = store_revocations_get(group, stored, REVOCATION_SIGNERS_MAX, &count);
-	for (uint32_t index = 0; index < count; index++) {
-		struct revocation_list *list = NULL;
-		int status = 0;
+	/* First: what is on disk and finds no place in memory would be in the way for ever. */
+	result = set_admit(group_authority, list);
+	if (FAILED(result))
+		return result;
+	revocation_authority_text(list->links[0], signer);
+	return store_revocation_put(group, signer, list->sequence, list->signed_form);
+}
 
+/* Our own: to disk, then in force. Takes the list over. S_OK, S_FALSE (not newer), list_store's codes. */
+static HRESULT list_keep(const char *group, struct revocation_list *list, uint64_t *closed)
+{
+	HRESULT result = list_store(group, list);
+
+	if (result == S_OK)
+		return list_apply(group, list, 0, closed);
+	revocation_list_destroy(list);
+	return result;
+}
+
+/* One list of the store. S_OK, S_FALSE (left out: no place), PEER_E_CERT_STORE_CORRUPTED, E_OUTOFMEMORY. */
+static HRESULT list_load(
+	const char *group, const char *group_authority, const struct store_bytes *stored)
+{
+	struct revocation_list *list = NULL;
+	int status = revocation_list_read(stored->data, stored->bytes, group_authority, &list);
+	bool has_place;
+	struct set *set;
+
+	if (status == -ENOMEM)
+		return E_OUTOFMEMORY;
+	if (status < 0)
+		return detail_fail(PEER_E_CERT_STORE_CORRUPTED,
+			"store: a list of revocations of %.160s is not its signer's", group);
+	pthread_rwlock_wrlock(&sets.lock);
+	set = set_make(group_authority);
+	has_place = set != NULL && set_place(set, list) != NULL;
+	pthread_rwlock_unlock(&sets.lock);
+	if (set == NULL || !has_place) {
+		revocation_list_destroy(list);
+		return set == NULL ? E_OUTOFMEMORY : S_FALSE;
+	}
+	return FAILED(list_apply(group, list, 0, NULL)) ? E_OUTOFMEMORY : S_OK;
+}
+
+/*
+ * Another process of this store may have changed what we have. The group's own list comes first. Lists without
+ * a place stop nobody: whoever makes administrators could otherwise stop the group.
+ * S_OK, S_FALSE (some were left out: the detail says so), list_load's codes, the store's.
+ */
+static HRESULT lists_load(const char *group)
+{
+	struct store_bytes stored[STORED_MAX];
+	char group_authority[PEER_AUTHORITY_BYTES];
+	uint32_t count = 0;
+	bool is_whole;
+	HRESULT result;
+
+	if (peer_name_authority(group, group_authority) < 0)
+		return E_INVALIDARG;
+	result = store_revocations_get(group, stored, STORED_MAX, &count);
+	is_whole = result == S_OK;
+	for (uint32_t index = 0; index < count; index++) {
 		if (SUCCEEDED(result))
-			status = revocation_list_read(
-				stored[index].data, stored[index].bytes, group_authority, &list);
-		if (status == -ENOMEM)
-			result = E_OUTOFMEMORY;
-		else if (status < 0)
-			result = detail_fail(PEER_E_CERT_STORE_CORRUPTED,
-				"store: a list of revocations of %.160s is not its signer's",
-				group);
-		if (list != NULL)
-			result = list_apply(group, list, 0, NULL);
+			result = list_load(group, group_authority, &stored[index]);
+		is_whole = is_whole && result == S_OK;
 		store_bytes_free(&stored[index]);
 	}
-	return SUCCEEDED(result) ? S_OK : result;
+	if (FAILED(result))
+		return result;
+	return is_whole ? S_OK
+			: detail_fail(S_FALSE,
+				  "the store has lists of revocations of more than %u signers of "
+				  "%.160s: some do not count",
+				  REVOCATION_SIGNERS_MAX, group);
 }
 
 HRESULT revocation_load(const char *group)
@@ -493,6 +583,53 @@ struct arrival {
 	uint8_t list[];
 };
 
+static uint64_t sequence_of(const char *group_authority, const uint8_t *signer)
+{
+	struct revocation_list **place;
+	uint64_t sequence = 0;
+
+	pthread_rwlock_rdlock(&sets.lock);
+	place = set_list(set_find(group_authority), signer);
+	if (place != NULL)
+		sequence = (*place)->sequence;
+	pthread_rwlock_unlock(&sets.lock);
+	return sequence;
+}
+
+/* What the disk says does not decide: when another process of this store wrote it first, this one has yet to take
+ * it over; when it fails, who is revoked goes all the same. */
+static void list_receive(const char *group, struct revocation_list *list, uint64_t source)
+{
+	HRESULT result = list_store(group, list);
+
+	if (result == PEER_E_NOT_AUTHORIZED) {
+		revocation_list_destroy(list);
+		return;
+	}
+	if (result == S_FALSE)
+		(void)lists_load(group);
+	if (list_apply(group, list, source, NULL) == S_OK && FAILED(result))
+		atomic_fetch_add(&changes.unkept_count, 1);
+}
+
+void revocation_receive(const char *group, struct revocation_list *list, uint64_t source)
+{
+	char group_authority[PEER_AUTHORITY_BYTES];
+
+	pthread_mutex_lock(&changes.lock);
+	if (peer_name_authority(group, group_authority) == 0 &&
+		sequence_of(group_authority, list->links[0]) < list->sequence)
+		list_receive(group, list, source);
+	else
+		revocation_list_destroy(list);
+	pthread_mutex_unlock(&changes.lock);
+}
+
+uint32_t revocation_unkept_count(void)
+{
+	return atomic_load(&changes.unkept_count);
+}
+
 static void arrival_run(struct persist_work *work)
 {
 	struct arrival *arrival = (struct arrival *)(void *)work;
@@ -507,27 +644,10 @@ static void arrival_run(struct persist_work *work)
 	if (status == -EINVAL)
 		(void)ph_close(arrival->id, arrival->tag, PH_GRACEFUL, PH_REASON_PROTOCOL_VERIFY,
 			"a list of revocations that is not its signer's");
-	if (list != NULL) {
-		pthread_mutex_lock(&changes.lock);
-		/* A disk that fails: it is told again with the next connection, and counts from then. */
-		(void)list_keep(arrival->group, list, arrival->id, NULL);
-		pthread_mutex_unlock(&changes.lock);
-	}
+	if (list != NULL)
+		revocation_receive(arrival->group, list, arrival->id);
 	free(arrival);
 	atomic_fetch_sub(&changes.work_count, 1);
-}
-
-static uint64_t sequence_of(const char *group_authority, const uint8_t *signer)
-{
-	struct revocation_list **place;
-	uint64_t sequence = 0;
-
-	pthread_rwlock_rdlock(&sets.lock);
-	place = set_list(set_find(group_authority), signer);
-	if (place != NULL)
-		sequence = (*place)->sequence;
-	pthread_rwlock_unlock(&sets.lock);
-	return sequence;
 }
 
 static void on_have(struct connection *connection, const uint8_t *data)
@@ -794,7 +914,7 @@ static HRESULT change_run(
 		if (SUCCEEDED(result))
 			result = change_list(signer, present_list(signer), change, &list);
 		if (SUCCEEDED(result))
-			result = list_keep(group, list, 0, closed);
+			result = list_keep(group, list, closed);
 	}
 	pthread_mutex_unlock(&changes.lock);
 	return result == S_FALSE ? HRESULT_FROM_WIN32(ERROR_BUSY) : result;

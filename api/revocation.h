@@ -3,7 +3,7 @@
  *
  * For each group there are lists, at most one a signer, each whole and signed (revocation_list.h); what counts is
  * all of them together, but an administrator's only while the group's own list does not revoke him or anybody
- * above him. A list is on disk before it counts; a list with a lower sequence never replaces one with a higher.
+ * above him. A list of our own is on disk before it counts; a list with a lower sequence never replaces one with a higher.
  *
  * No connection of a revoked chain survives, whenever its handshake was under way:
  *   (1) A change publishes first (epoch + 1, under the lock of the sets), and only then walks the nodes of the
@@ -35,10 +35,16 @@
 extern const uint8_t revocation_type[16]; /* of the messages between members */
 
 /* Read the lists of a group from the store; done before a node of it exists.
- * S_OK, PEER_E_CERT_STORE_CORRUPTED (a list is not its signer's), the store's codes, E_OUTOFMEMORY. */
+ * S_OK, S_FALSE (there are more than places: some were left out), PEER_E_CERT_STORE_CORRUPTED (a list is not its signer's), the store's codes, E_OUTOFMEMORY. */
 HRESULT revocation_load(const char *group);
 /* The runtime stops: forget what is in memory. No node is left. */
 void revocation_forget(void);
+
+/* A list that came from `source` (a connection's id), on a thread that may wait for the disk; takes it over. It
+ * counts even when the store fails: then it comes again with a connection after the next start. */
+void revocation_receive(const char *group, struct revocation_list *list, uint64_t source);
+/* Lists that came, are in force and are not on disk: the store failed. */
+uint32_t revocation_unkept_count(void);
 
 /* Ask before judging, and keep it with the connection. */
 uint64_t revocation_epoch(void);

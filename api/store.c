@@ -1146,7 +1146,7 @@ static HRESULT revocations_read(
 		if (FAILED(result) || !row)
 			break;
 		if (*count == count_max)
-			return database_corrupted(&store.database, "too many lists of revocations");
+			return S_FALSE;
 		result = column_bytes(statement, 0, &lists[*count]);
 		if (SUCCEEDED(result))
 			++*count;
@@ -1159,20 +1159,23 @@ HRESULT store_revocations_get(
 {
 	sqlite3_stmt *statement;
 	HRESULT result = enter(false);
+	bool is_whole;
 
 	*count = 0;
 	if (FAILED(result))
 		return result;
 	result = database_prepare(&store.database, &statement,
 		"SELECT r.list FROM revocations r JOIN groups g ON g.id=r.group_id"
-		" WHERE g.name=?1 ORDER BY r.signer",
+		" WHERE g.name=?1"
+		" ORDER BY substr(g.name, 1, length(r.signer))<>r.signer, r.signer",
 		"t", group);
 	if (SUCCEEDED(result)) {
 		result = revocations_read(statement, lists, count_max, count);
 		sqlite3_finalize(statement);
 	}
+	is_whole = result != S_FALSE;
 	result = leave(result);
 	while (FAILED(result) && *count > 0)
 		store_bytes_free(&lists[--*count]);
-	return result;
+	return result == S_OK && !is_whole ? S_FALSE : result;
 }

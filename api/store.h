@@ -131,7 +131,8 @@ HRESULT store_issued_get(const char *group, const char *subject, struct store_is
  * sequence is there, and stays; PEER_E_NOT_FOUND (group). */
 HRESULT store_revocation_put(
 	const char *group, const char *signer, uint64_t sequence, struct store_bytes list);
-/* All lists of a group, none for a group that is not there. PEER_E_CERT_STORE_CORRUPTED: more than count_max. */
+/* The lists of a group, its own first, none for a group that is not there. S_FALSE: there are more than
+ * count_max. */
 HRESULT store_revocations_get(
 	const char *group, struct store_bytes lists[], uint32_t count_max, uint32_t *count);
 

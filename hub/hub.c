@@ -565,6 +565,8 @@ static void revocations_reload(struct hub *hub)
 		if (FAILED(result))
 			say_result(result, "cannot read who is revoked in \"%s\"",
 				hub->groups[i].node.name);
+		else if (result == S_FALSE)
+			say_note("%s", PeerhubLastErrorText());
 	}
 }
 

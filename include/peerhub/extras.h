@@ -132,15 +132,17 @@ PEERHUB_P2P_API HRESULT PeerhubGroupNative(HGROUP hGroup, struct ph_hub **hub, u
  *           E_INVALIDARG           a name is malformed, until_s is past, or it is the identity itself, or one
  *                                  that vouches for it
  *           PEER_E_NOT_FOUND       identity or group unknown
- *           PEER_E_NOT_AUTHORIZED  neither creator nor administrator, or the membership is expired
- *           PEER_E_NO_KEY_ACCESS, E_OUTOFMEMORY (also: the list is full), and the store's codes
+ *           PEER_E_NOT_AUTHORIZED  neither creator nor administrator, the membership is expired, or the group
+ *                                  has revoked it
+ *           PEER_E_NO_KEY_ACCESS, E_OUTOFMEMORY (also: the list, or the group's places, are full), and the store's codes
  */
 PEERHUB_P2P_API HRESULT PeerhubRevoke(const char *identity, const char *group, const char *revoked,
 	int64_t until_s, uint64_t *closed);
 /* Take it back. As PeerhubRevoke, and PEER_E_NOT_FOUND (this identity has not revoked it). */
 PEERHUB_P2P_API HRESULT PeerhubUnrevoke(
 	const char *identity, const char *group, const char *revoked);
-/* Take over what another process has changed in the store. S_OK, E_INVALIDARG, the store's codes. */
+/* Take over what another process has changed in the store. S_OK, S_FALSE (lists of more signers than count were
+ * stored, some are left out), E_INVALIDARG, the store's codes. */
 PEERHUB_P2P_API HRESULT PeerhubRevocationsReload(const char *group);
 
 struct peerhub_revocation {
