@@ -81,6 +81,9 @@ write_config() {
 store = $home
 listen = [::1]:$port
 shards = 2
+[drain]
+grace = 0
+over = 0
 [admin]
 socket = $dir/admin.sock
 [confinement]

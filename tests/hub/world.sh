@@ -59,6 +59,9 @@ print(*[one.getsockname()[1] for one in s])')
 store = $dir/home
 listen = $listen
 shards = 2
+[drain]
+grace = 0
+over = 0
 [admin]
 socket = $dir/admin.sock
 [metrics]
