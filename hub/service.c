@@ -328,7 +328,6 @@ int service_start(struct ph_hub *hub, const char *identity)
 		say_error("out of memory");
 		return -EIO;
 	}
-	service.draining = hub;
 	drain_choose(&service.config);
 	options.path = admin_path();
 	if (options.path != NULL) {
@@ -347,6 +346,8 @@ int service_start(struct ph_hub *hub, const char *identity)
 void service_ready(uint64_t group_count)
 {
 	service.is_ready = true;
+	/* Not before: a drain that was asked for earlier begins now, with all groups and after READY. */
+	service.draining = service.path != NULL ? service.hub : NULL;
 	service.group_count = group_count;
 	service.watchdog_ms = notify_watchdog_ms();
 	metrics_ready(true);
@@ -355,10 +356,18 @@ void service_ready(uint64_t group_count)
 	notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", group_count);
 }
 
+static bool is_draining(void)
+{
+	struct drain_progress progress;
+
+	drain_look(&progress);
+	return progress.state != DRAIN_SERVING;
+}
+
 void service_groups(uint64_t group_count)
 {
 	service.group_count = group_count;
-	if (service.is_ready)
+	if (service.is_ready && !is_draining())
 		notify_say("STATUS=serving %" PRIu64 " groups", group_count);
 }
 
@@ -448,7 +457,10 @@ static void reload(void (*on_reload)(const struct config *config, void *context)
 		LOG(CONFIG_LOG_INFO, "reloaded", LOG_T("file", service.path), LOG_T("text", text));
 		admin_reload_said(true, text);
 	}
-	if (service.is_ready)
+	/* The end of the reload, which systemd waits for; the status stays the drain's. */
+	if (service.is_ready && is_draining())
+		notify_say("READY=1\nSTATUS=draining");
+	else if (service.is_ready)
 		notify_say("READY=1\nSTATUS=serving %" PRIu64 " groups", service.group_count);
 }
 
