@@ -60,6 +60,7 @@ static void ring_refuses_operations(void **state)
 		struct io_uring_sqe *sqe;
 
 		switch (opcode) {
+		case IORING_OP_NOP:
 		case IORING_OP_POLL_ADD:
 		case IORING_OP_ACCEPT:
 		case IORING_OP_SOCKET:
