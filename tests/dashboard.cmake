@@ -11,6 +11,8 @@ if(TARGET peerhub-cli)
 	set_tests_properties(hub_dashboard_test hub_top_test PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endif()
 
-if(PEERHUB_PROBES AND TARGET peerhub AND NOT PEERHUB_SANITIZE)
-	add_test(NAME probes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/probes_test.sh $<TARGET_FILE:peerhub> ${CMAKE_READELF})
+# GNU's: LLVM's shows these notes as bytes.
+find_program(PEERHUB_READELF readelf)
+if(PEERHUB_PROBES AND PEERHUB_READELF AND TARGET peerhub AND NOT PEERHUB_SANITIZE)
+	add_test(NAME probes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/probes_test.sh $<TARGET_FILE:peerhub> ${PEERHUB_READELF})
 endif()
